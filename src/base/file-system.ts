@@ -1,0 +1,173 @@
+/**
+ * The disk as the engine sees it. Production uses DiskFileSystem; tests put a fault-injecting or a
+ * crash-simulating one in its place. All paths are absolute. Every failure is thrown as DiskError.
+ *
+ * Durability contract: bytes survive power loss only after sync() or syncAsync() of their file; a file's name
+ * (created, renamed, removed) only after syncDirectory() of its directory.
+ */
+import * as fs from "node:fs";
+import { DiskError } from "./errors.ts";
+
+export type OpenMode = "read" | "create" | "read-write";
+
+export interface File {
+  readonly path: string;
+  /** Reads into `into` from `position`; returns the bytes read, fewer only at the end of the file. */
+  read(into: Uint8Array, position: number): number;
+  readAsync(into: Uint8Array, position: number): Promise<number>;
+  /** Writes all bytes or throws. */
+  write(bytes: Uint8Array, position: number): void;
+  /** fdatasync. A failure is final (DESIGN: never retried). */
+  sync(): void;
+  syncAsync(): Promise<void>;
+  size(): number;
+  truncate(bytes: number): void;
+  close(): void;
+}
+
+export interface FileSystem {
+  /** "create" truncates an existing file; "read-write" requires one. */
+  open(path: string, mode: OpenMode): File;
+  exists(path: string): boolean;
+  /** Names in a directory, sorted. */
+  list(directory: string): string[];
+  makeDirectory(path: string): void;
+  rename(from: string, to: string): void;
+  remove(path: string): void;
+  syncDirectory(path: string): void;
+  /** Bytes that an unprivileged process may still write on the file system of `path`. */
+  freeBytes(path: string): number;
+}
+
+function attempt<T>(what: string, path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    throw new DiskError(`cannot ${what}: ${(cause as Error).message}`, { path, cause });
+  }
+}
+
+class DiskFile implements File {
+  readonly path: string;
+  readonly #descriptor: number;
+
+  constructor(path: string, descriptor: number) {
+    this.path = path;
+    this.#descriptor = descriptor;
+  }
+
+  read(into: Uint8Array, position: number): number {
+    return attempt("read", this.path, () => {
+      let done = 0;
+      while (done < into.length) {
+        const count = fs.readSync(
+          this.#descriptor,
+          into,
+          done,
+          into.length - done,
+          position + done,
+        );
+        if (count === 0) break;
+        done += count;
+      }
+      return done;
+    });
+  }
+
+  readAsync(into: Uint8Array, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      fs.read(this.#descriptor, into, 0, into.length, position, (cause, count) => {
+        if (cause === null) resolve(count);
+        else reject(new DiskError(`cannot read: ${cause.message}`, { path: this.path, cause }));
+      });
+    });
+  }
+
+  write(bytes: Uint8Array, position: number): void {
+    attempt("write", this.path, () => {
+      let done = 0;
+      while (done < bytes.length) {
+        done += fs.writeSync(this.#descriptor, bytes, done, bytes.length - done, position + done);
+      }
+    });
+  }
+
+  sync(): void {
+    attempt("sync", this.path, () => fs.fdatasyncSync(this.#descriptor));
+  }
+
+  syncAsync(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fs.fdatasync(this.#descriptor, (cause) => {
+        if (cause === null || cause === undefined) resolve();
+        else reject(new DiskError(`cannot sync: ${cause.message}`, { path: this.path, cause }));
+      });
+    });
+  }
+
+  size(): number {
+    return attempt("stat", this.path, () => fs.fstatSync(this.#descriptor).size);
+  }
+
+  truncate(bytes: number): void {
+    attempt("truncate", this.path, () => fs.ftruncateSync(this.#descriptor, bytes));
+  }
+
+  close(): void {
+    attempt("close", this.path, () => fs.closeSync(this.#descriptor));
+  }
+}
+
+const OPEN_FLAGS: Record<OpenMode, string> = { read: "r", create: "w+", "read-write": "r+" };
+const FILE_MODE = 0o600;
+const DIRECTORY_MODE = 0o700;
+
+export class DiskFileSystem implements FileSystem {
+  open(path: string, mode: OpenMode): File {
+    return attempt(
+      "open",
+      path,
+      () => new DiskFile(path, fs.openSync(path, OPEN_FLAGS[mode], FILE_MODE)),
+    );
+  }
+
+  exists(path: string): boolean {
+    return fs.existsSync(path);
+  }
+
+  list(directory: string): string[] {
+    return attempt("list", directory, () => fs.readdirSync(directory).sort());
+  }
+
+  makeDirectory(path: string): void {
+    attempt("create directory", path, () =>
+      fs.mkdirSync(path, { recursive: true, mode: DIRECTORY_MODE }),
+    );
+  }
+
+  rename(from: string, to: string): void {
+    attempt("rename", from, () => fs.renameSync(from, to));
+  }
+
+  remove(path: string): void {
+    attempt("remove", path, () => fs.unlinkSync(path));
+  }
+
+  syncDirectory(path: string): void {
+    attempt("sync directory", path, () => {
+      const descriptor = fs.openSync(path, "r");
+      try {
+        fs.fsyncSync(descriptor);
+      } finally {
+        fs.closeSync(descriptor);
+      }
+    });
+  }
+
+  freeBytes(path: string): number {
+    return attempt("stat file system", path, () => {
+      const stats = fs.statfsSync(path);
+      return stats.bavail * stats.bsize;
+    });
+  }
+}
