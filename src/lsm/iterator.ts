@@ -1,0 +1,18 @@
+/**
+ * The iterator that tables, levels and merges share: forward only, over records in order
+ * (slot, order hash, key, sub-key, newest sequence first).
+ *
+ * One RecordView is reused for all records; the bytes it points to are borrowed until the next call.
+ */
+import type { RecordView } from "./order-key.ts";
+
+export interface RecordIterator {
+  /** False before the first seek and after the last record. */
+  isValid(): boolean;
+  /** REQUIRES: isValid(). */
+  next(): void;
+  /** Moves to the first record with slot * 2^32 + hash >= position. */
+  seek(position: number): void;
+  /** REQUIRES: isValid(). The same object at every position. */
+  readonly current: RecordView;
+}
