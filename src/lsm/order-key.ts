@@ -89,7 +89,7 @@ export function compareRecords(a: RecordView, b: RecordView): number {
   if (order !== 0) return order;
   const aLength = a.subKeyEnd - a.subKeyStart;
   const bLength = b.subKeyEnd - b.subKeyStart;
-  const common = aLength < bLength ? aLength : bLength;
+  const common = Math.min(aLength, bLength);
   const subOrder = compareBytes(a.bytes, a.subKeyStart, b.bytes, b.subKeyStart, common);
   return subOrder !== 0 ? subOrder : aLength - bLength;
 }
@@ -98,7 +98,7 @@ export function compareRecords(a: RecordView, b: RecordView): number {
 export function compareKeys(a: RecordView, b: RecordView): number {
   const aLength = a.keyEnd - a.keyStart;
   const bLength = b.keyEnd - b.keyStart;
-  const common = aLength < bLength ? aLength : bLength;
+  const common = Math.min(aLength, bLength);
   const order = compareBytes(a.bytes, a.keyStart, b.bytes, b.keyStart, common);
   return order !== 0 ? order : aLength - bLength;
 }
