@@ -1,0 +1,154 @@
+/**
+ * Entry of all load benchmarks: `bench` (against redis-server), `bench ycsb`, `bench large`.
+ *
+ * Without arguments it runs the canonical comparison. Exit status: 0, or 1 when `--assert` is given and a budget was
+ * missed, or 2 when the benchmark could not run.
+ */
+
+import { Command, InvalidArgumentError, Option } from "commander";
+import { compare } from "./compare/compare.ts";
+import { type FsyncPolicy, SetupError } from "./harness.ts";
+import { CANONICAL_WORKLOADS } from "./load/redis-benchmark.ts";
+
+type Size = "full" | "quick" | "smoke";
+
+interface CommonFlags {
+  quick?: true;
+  smoke?: true;
+  target?: string;
+  peer: string;
+  maxmemory: string;
+  portBase: number;
+  dir?: string;
+  keep?: true;
+  out?: string;
+  assert?: true;
+  connections: number;
+}
+
+interface CompareFlags extends CommonFlags {
+  only: string[];
+  pipeline?: number[];
+  valueSize?: number[];
+  fsync: string[];
+  rounds?: number;
+  seconds?: number;
+  keyspace?: number;
+  generatorThreads: number;
+}
+
+const FSYNC_POLICIES = ["everysec", "always"] as const;
+
+const COMPARE_SIZES = {
+  full: {
+    rounds: 3,
+    seconds: 2,
+    keyspace: 100_000,
+    pipelines: [1, 16, 64],
+    valueSizes: [64, 1024],
+  },
+  quick: { rounds: 3, seconds: 0.7, keyspace: 100_000, pipelines: [1, 16, 64], valueSizes: [64] },
+  smoke: { rounds: 1, seconds: 0.1, keyspace: 2000, pipelines: [16], valueSizes: [64] },
+};
+
+function count(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError("must be a positive number");
+  return value;
+}
+
+const counts = (text: string): number[] => text.split(",").map(count);
+
+/** A parser of comma-separated words that refuses others than `offered`. */
+function words(offered: readonly string[]): (text: string) => string[] {
+  return (text) => {
+    const chosen = text.split(",");
+    const unknown = chosen.find((word) => !offered.includes(word));
+    if (unknown === undefined) return chosen;
+    throw new InvalidArgumentError(`${unknown} is none of ${offered.join(", ")}`);
+  };
+}
+
+function withCommonOptions(command: Command): Command {
+  return command
+    .option("--quick", "shorter and fewer cells")
+    .option("--smoke", "seconds only: does the tool work")
+    .option("--target <command>", "measure this instead of dkv; {port} {dir} {fsync} {maxmemory}")
+    .option("--maxmemory <size>", "memory budget given to dkv", "512mb")
+    .option("--connections <n>", "client connections", count, 50)
+    .option("--port-base <port>", "first port to try", count, 21200)
+    .option("--dir <path>", "where to put temporary data (default: the system's)")
+    .option("--keep", "keep the data and the servers' logs")
+    .option("--out <file>", "where to save the results")
+    .option("--assert", "exit with 1 when a budget is missed")
+    .addOption(
+      new Option("--peer <program>", "what to compare with, or none").default("redis-server"),
+    );
+}
+
+function sizeOf(flags: CommonFlags): Size {
+  return flags.smoke ? "smoke" : flags.quick ? "quick" : "full";
+}
+
+function common(flags: CommonFlags) {
+  return {
+    connections: flags.connections,
+    maxmemory: flags.maxmemory,
+    peer: flags.peer,
+    target: flags.target,
+    portBase: flags.portBase,
+    parent: flags.dir,
+    keep: flags.keep === true,
+    out: flags.out,
+    isLocal: sizeOf(flags) !== "full",
+  };
+}
+
+async function runCompare(flags: CompareFlags): Promise<number> {
+  const size = COMPARE_SIZES[sizeOf(flags)];
+  return await compare({
+    ...common(flags),
+    workloads: flags.only,
+    pipelines: flags.pipeline ?? size.pipelines,
+    valueSizes: flags.valueSize ?? size.valueSizes,
+    fsyncs: flags.fsync as FsyncPolicy[],
+    rounds: flags.rounds ?? size.rounds,
+    seconds: flags.seconds ?? size.seconds,
+    keyspace: flags.keyspace ?? size.keyspace,
+    generatorThreads: flags.generatorThreads,
+  });
+}
+
+async function run(flags: CommonFlags, benchmark: () => Promise<number>): Promise<void> {
+  try {
+    const missed = await benchmark();
+    process.exit(flags.assert && missed > 0 ? 1 : 0);
+  } catch (error) {
+    if (error instanceof SetupError) console.error(`bench: ${error.message}`);
+    else console.error(error);
+    process.exit(2);
+  }
+}
+
+const program = new Command("bench").description("load benchmarks of dkv");
+
+withCommonOptions(program.command("compare", { isDefault: true }))
+  .description("SET, GET, INCR, MSET and a mix against redis-server (the default)")
+  .option("--only <workloads>", "of set,get,incr,mset,mixed", words(CANONICAL_WORKLOADS), [
+    ...CANONICAL_WORKLOADS,
+  ])
+  .option("--pipeline <depths>", "commands in flight on a connection, e.g. 1,16,64", counts)
+  .option("--value-size <bytes>", "value sizes, e.g. 64,1024", counts)
+  .option("--fsync <policies>", "of everysec,always", words(FSYNC_POLICIES), [...FSYNC_POLICIES])
+  .option("--rounds <n>", "interleaved rounds; medians are reported", count)
+  .option("--seconds <s>", "time of one measurement", count)
+  .option("--keyspace <n>", "number of keys", count)
+  .option(
+    "--generator-threads <n>",
+    "threads of redis-benchmark, on machines with cores to spare",
+    count,
+    1,
+  )
+  .action((flags: CompareFlags) => run(flags, () => runCompare(flags)));
+
+await program.parseAsync();
