@@ -30,7 +30,7 @@
  *
  * A file stays below 4 GiB. Records are unique by (key, sub-key).
  */
-import { CHECKSUM_BYTES, checksumMatches, writeChecksum } from "../base/checksum.ts";
+import { checksumMatches, writeChecksum } from "../base/checksum.ts";
 import { CorruptionError } from "../base/errors.ts";
 
 export const FOOTER_BYTES = 128;
@@ -186,7 +186,8 @@ export function checkSection(
   }
 }
 
-export function encodeProperties(properties: TableProperties): Uint8Array {
+/** The file size is in the footer: it depends on the length of this JSON. */
+export function encodeProperties(properties: Omit<TableProperties, "fileBytes">): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(properties));
 }
 
@@ -204,11 +205,15 @@ const NUMBER_FIELDS = [
   "keyBytes",
   "valueBytes",
   "expiringCount",
-  "fileBytes",
   "dataBytes",
   "level",
   "createdMs",
 ] as const satisfies readonly (keyof TableProperties)[];
+
+interface Place {
+  readonly path: string;
+  readonly offset: number;
+}
 
 function isCount(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) >= 0;
@@ -217,7 +222,8 @@ function isCount(value: unknown): boolean {
 /** The checksum held, so a wrong field means a writer of another format, not a bad disk. */
 export function decodeProperties(
   bytes: Uint8Array,
-  place: { readonly path: string; readonly offset: number },
+  fileBytes: number,
+  place: Place,
 ): TableProperties {
   let value: unknown;
   try {
@@ -235,5 +241,5 @@ export function decodeProperties(
     Array.isArray(fields["expiryQuantilesMs"]) &&
     fields["expiryQuantilesMs"].every(isCount);
   if (!wellFormed) throw new CorruptionError("table properties lack a field", place);
-  return fields as unknown as TableProperties;
+  return { ...(fields as unknown as TableProperties), fileBytes };
 }
