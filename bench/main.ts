@@ -8,7 +8,10 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { compare } from "./compare/compare.ts";
 import { type FsyncPolicy, SetupError } from "./harness.ts";
+import { large } from "./large.ts";
 import { CANONICAL_WORKLOADS } from "./load/redis-benchmark.ts";
+import { YCSB_NAMES } from "./load/workloads.ts";
+import { ycsb } from "./ycsb.ts";
 
 type Size = "full" | "quick" | "smoke";
 
@@ -37,6 +40,20 @@ interface CompareFlags extends CommonFlags {
   generatorThreads: number;
 }
 
+interface YcsbFlags extends CommonFlags {
+  only: string[];
+  pipeline?: number[];
+  records?: number;
+  rounds?: number;
+  seconds?: number;
+}
+
+interface LargeFlags extends CommonFlags {
+  keys?: number;
+  readSeconds?: number;
+  logPattern: string;
+}
+
 const FSYNC_POLICIES = ["everysec", "always"] as const;
 
 const COMPARE_SIZES = {
@@ -49,6 +66,18 @@ const COMPARE_SIZES = {
   },
   quick: { rounds: 3, seconds: 0.7, keyspace: 100_000, pipelines: [1, 16, 64], valueSizes: [64] },
   smoke: { rounds: 1, seconds: 0.1, keyspace: 2000, pipelines: [16], valueSizes: [64] },
+};
+
+const YCSB_SIZES = {
+  full: { records: 100_000, rounds: 3, seconds: 3, pipelines: [1, 16] },
+  quick: { records: 100_000, rounds: 1, seconds: 1, pipelines: [1, 16] },
+  smoke: { records: 2000, rounds: 1, seconds: 0.2, pipelines: [16] },
+};
+
+const LARGE_SIZES = {
+  full: { keys: 10_000_000, readSeconds: 10 },
+  quick: { keys: 1_000_000, readSeconds: 3 },
+  smoke: { keys: 20_000, readSeconds: 0.5 },
 };
 
 function count(text: string): number {
@@ -119,6 +148,28 @@ async function runCompare(flags: CompareFlags): Promise<number> {
   });
 }
 
+async function runYcsb(flags: YcsbFlags): Promise<number> {
+  const size = YCSB_SIZES[sizeOf(flags)];
+  return await ycsb({
+    ...common(flags),
+    workloads: flags.only,
+    pipelines: flags.pipeline ?? size.pipelines,
+    records: flags.records ?? size.records,
+    rounds: flags.rounds ?? size.rounds,
+    seconds: flags.seconds ?? size.seconds,
+  });
+}
+
+async function runLarge(flags: LargeFlags): Promise<number> {
+  const size = LARGE_SIZES[sizeOf(flags)];
+  return await large({
+    ...common(flags),
+    keys: flags.keys ?? size.keys,
+    readSeconds: flags.readSeconds ?? size.readSeconds,
+    logPattern: flags.logPattern,
+  });
+}
+
 async function run(flags: CommonFlags, benchmark: () => Promise<number>): Promise<void> {
   try {
     const missed = await benchmark();
@@ -150,5 +201,25 @@ withCommonOptions(program.command("compare", { isDefault: true }))
     1,
   )
   .action((flags: CompareFlags) => run(flags, () => runCompare(flags)));
+
+withCommonOptions(program.command("ycsb"))
+  .description("YCSB A, B, C, D and F against redis-server")
+  .option("--only <workloads>", "of a,b,c,d,f", words(YCSB_NAMES), [...YCSB_NAMES])
+  .option("--pipeline <depths>", "operations in flight on a connection, e.g. 1,16", counts)
+  .option("--records <n>", "records loaded before", count)
+  .option("--rounds <n>", "interleaved rounds; medians are reported", count)
+  .option("--seconds <s>", "time of one measurement", count)
+  .action((flags: YcsbFlags) => run(flags, () => runYcsb(flags)));
+
+withCommonOptions(program.command("large"))
+  .description("data larger than memory: stalls, memory, amplification, restart")
+  .option("--keys <n>", "number of keys of 100 bytes", count)
+  .option("--read-seconds <s>", "time of each read phase", count)
+  .option(
+    "--log-pattern <regexp>",
+    "which files of the directory are log",
+    "(^|/)wal/|\\.(wal|log)$",
+  )
+  .action((flags: LargeFlags) => run(flags, () => runLarge(flags)));
 
 await program.parseAsync();
