@@ -36,6 +36,10 @@ export class TableStatistics {
   #sampleCount = 0;
   #sampleStride = 1;
 
+  get recordCount(): number {
+    return this.#recordCount;
+  }
+
   add(record: RecordView, position: number): void {
     if (this.#recordCount === 0) this.#minPosition = position;
     this.#maxPosition = position;
