@@ -9,11 +9,12 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } fro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { command } from "./client.ts";
-import { cpuSeconds } from "./process-stats.ts";
+import { busyCores, cpuSeconds } from "./process-stats.ts";
 
 const START_DEADLINE_MS = 120_000;
 const STOP_DEADLINE_MS = 15_000;
 const QUIET_WINDOW_MS = 200;
+const MACHINE_WINDOW_MS = 500;
 
 export type FsyncPolicy = "everysec" | "always";
 
@@ -81,14 +82,27 @@ function fillIn(template: string, options: LaunchOptions): string[] {
     .map((word) => (word === '""' ? "" : word));
 }
 
+export interface WorkspaceOptions {
+  parent: string | undefined;
+  portBase: number;
+  keep: boolean;
+}
+
 /** The temporary root of one run and all servers in it. Owns both: `close` ends the servers and removes the files. */
 export class Workspace {
   readonly root: string;
+  /** Of the whole machine, when this run began. */
+  readonly busyCoresBefore: number;
   readonly #servers: ServerProcess[] = [];
   readonly #keep: boolean;
   #nextPort: number;
 
-  constructor(options: { parent: string | undefined; portBase: number; keep: boolean }) {
+  static async open(options: WorkspaceOptions): Promise<Workspace> {
+    return new Workspace(options, await busyCores(MACHINE_WINDOW_MS));
+  }
+
+  private constructor(options: WorkspaceOptions, busyCoresBefore: number) {
+    this.busyCoresBefore = busyCoresBefore;
     const parent = options.parent ?? tmpdir();
     mkdirSync(parent, { recursive: true });
     this.root = mkdtempSync(join(parent, "dkv-bench-"));

@@ -36,16 +36,17 @@ const VALUE_BYTES = 84;
 const PIPELINE = 16;
 const PROBE_INTERVAL_MS = 5;
 const MEMORY_INTERVAL_MS = 100;
-const QUIET_POLLS = 8;
 const QUIET_POLL_MS = 500;
 const QUIET_DEADLINE_MS = 300_000;
 /** Overwrites before the crash: what is not yet flushed of them is the log that a restart replays. */
 const BURST_BYTES = 150e6;
-const VERIFY_SECONDS = 2;
+const VERIFY_SECONDS_MAX = 2;
 
 export interface LargeOptions {
   keys: number;
   readSeconds: number;
+  /** How long the directory must keep its size to count as quiet. */
+  quietSeconds: number;
   connections: number;
   maxmemory: string;
   logPattern: string;
@@ -59,7 +60,7 @@ export interface LargeOptions {
 
 /** Runs everything, prints, saves; returns how many budgets were missed. */
 export async function large(options: LargeOptions): Promise<number> {
-  const workspace = new Workspace(options);
+  const workspace = await Workspace.open(options);
   const settings = { fsync: "everysec", maxmemory: options.maxmemory } as const;
   const server = await workspace.start(targetKind(options.target), settings);
   const run = new LargeRun(options, server);
@@ -70,7 +71,13 @@ export async function large(options: LargeOptions): Promise<number> {
   const budgets = largeBudgets(result, sizeBytes(options.maxmemory));
   const missed = printBudgets(budgets);
   const path = await saveResults(
-    { benchmark: "large", settings: { ...options }, budgets, result },
+    {
+      benchmark: "large",
+      busyCoresBefore: workspace.busyCoresBefore,
+      settings: { ...options },
+      budgets,
+      result,
+    },
     { path: options.out, isLocal: options.isLocal },
   );
   console.log(`\nsaved ${path}`);
@@ -172,9 +179,10 @@ class LargeRun {
   /** Waits until the directory keeps its size and the server its peace. */
   async #quiesce(name: string): Promise<void> {
     const deadline = performance.now() + QUIET_DEADLINE_MS;
+    const polls = Math.ceil((this.#options.quietSeconds * 1000) / QUIET_POLL_MS);
     let previous = -1;
     let stable = 0;
-    while (stable < QUIET_POLLS && performance.now() < deadline) {
+    while (stable < polls && performance.now() < deadline) {
       await Bun.sleep(QUIET_POLL_MS);
       const bytes = total(diskUsage(this.#server.options.directory).values());
       stable = bytes === previous ? stable + 1 : 0;
@@ -198,7 +206,8 @@ class LargeRun {
     const readyMs = this.#server.readyMs;
     this.#infoDkv["restart"] = Object.fromEntries(await info(this.#server.port, "dkv"));
     const workload: WorkloadSpec = { kind: "uniform", keys, seed: 16 };
-    const { misses } = await runLoad(this.#loadSpec(workload, VERIFY_SECONDS));
+    const seconds = Math.min(VERIFY_SECONDS_MAX, this.#options.readSeconds);
+    const { misses } = await runLoad(this.#loadSpec(workload, seconds));
     return { emptyMs, readyMs, logBytes, missing: misses };
   }
 

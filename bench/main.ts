@@ -75,9 +75,9 @@ const YCSB_SIZES = {
 };
 
 const LARGE_SIZES = {
-  full: { keys: 10_000_000, readSeconds: 10 },
-  quick: { keys: 1_000_000, readSeconds: 3 },
-  smoke: { keys: 20_000, readSeconds: 0.5 },
+  full: { keys: 10_000_000, readSeconds: 10, quietSeconds: 4 },
+  quick: { keys: 1_000_000, readSeconds: 3, quietSeconds: 3 },
+  smoke: { keys: 20_000, readSeconds: 0.3, quietSeconds: 0.5 },
 };
 
 function count(text: string): number {
@@ -166,6 +166,7 @@ async function runLarge(flags: LargeFlags): Promise<number> {
     ...common(flags),
     keys: flags.keys ?? size.keys,
     readSeconds: flags.readSeconds ?? size.readSeconds,
+    quietSeconds: size.quietSeconds,
     logPattern: flags.logPattern,
   });
 }

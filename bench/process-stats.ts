@@ -30,6 +30,23 @@ export function cpuSeconds(pid: number): number {
   return seconds;
 }
 
+/** Cores in use by the whole machine, over `windowMs`. Before a run: how much others take away from it. */
+export async function busyCores(windowMs: number): Promise<number> {
+  const before = busyTicks();
+  await Bun.sleep(windowMs);
+  return (busyTicks() - before) / TICKS_PER_SECOND / (windowMs / 1000);
+}
+
+function busyTicks(): number {
+  // cpu user nice system idle iowait irq softirq steal …: all but idle and iowait.
+  const fields = /^cpu +(.*)$/m
+    .exec(readFileSync("/proc/stat", "utf8"))![1]!
+    .split(" ")
+    .map(Number);
+  const [user, nice, system, , , interrupts, softInterrupts, stolen] = fields;
+  return user! + nice! + system! + interrupts! + softInterrupts! + stolen!;
+}
+
 /** Resident memory now; undefined once the process is gone. */
 export function memorySample(pid: number): MemorySample | undefined {
   const status = readProc(pid, "status");

@@ -9,6 +9,9 @@ import { cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
 import Table from "cli-table3";
 
+/** Above this, the machine is not this benchmark's alone. */
+const BUSY_CORES_MAX = 0.2;
+
 /** One measured cell: a workload at one setting on one server. */
 export interface Measurement {
   operationsPerSecond: number;
@@ -40,6 +43,8 @@ export interface BudgetCheck {
 
 export interface RunRecord {
   benchmark: string;
+  /** Cores that others used on this machine just before the run. */
+  busyCoresBefore: number;
   settings: Record<string, unknown>;
   budgets: BudgetCheck[];
   [section: string]: unknown;
@@ -148,6 +153,12 @@ export async function saveResults(
   const path = where.path ?? join(folder, `${stamp}-${processorSlug()}${suffix}.json`);
   if (where.path === undefined) mkdirSync(folder, { recursive: true });
   const record = { date: now.toISOString(), ...machine(), ...run };
+  if (run.busyCoresBefore > BUSY_CORES_MAX) {
+    const cores = run.busyCoresBefore.toFixed(1);
+    console.log(
+      `\nWARNING: others used ${cores} cores before this run; compare CPU, not throughput`,
+    );
+  }
   await Bun.write(path, `${JSON.stringify(record, roundNumbers, 2)}\n`);
   return path;
 }

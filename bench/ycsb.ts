@@ -56,7 +56,7 @@ interface Run {
 export async function ycsb(options: YcsbOptions): Promise<number> {
   const peerProgram =
     options.peer === "none" ? undefined : requireProgram(options.peer, "redis-server");
-  const workspace = new Workspace(options);
+  const workspace = await Workspace.open(options);
   const target = targetKind(options.target);
   const settings = { fsync: "everysec", maxmemory: options.maxmemory } as const;
   const servers: Contenders = {
@@ -88,6 +88,7 @@ export async function ycsb(options: YcsbOptions): Promise<number> {
   const path = await saveResults(
     {
       benchmark: "ycsb",
+      busyCoresBefore: workspace.busyCoresBefore,
       settings: { ...options, recordBytes: RECORD_BYTES },
       budgets: [],
       cells: done,

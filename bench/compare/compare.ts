@@ -68,7 +68,7 @@ export async function compare(options: CompareOptions): Promise<number> {
     options.peer === "none" ? undefined : requireProgram(options.peer, "redis-server");
   const run: Run = { options, generator, progress: new Progress(), cells: plan(options), done: [] };
   if (run.cells.length === 0) throw new SetupError("these filters leave nothing to measure");
-  const workspace = new Workspace(options);
+  const workspace = await Workspace.open(options);
   const target = targetKind(options.target);
   const hits: Record<string, number> = {};
   for (const fsync of options.fsyncs) {
@@ -89,10 +89,15 @@ export async function compare(options: CompareOptions): Promise<number> {
   }
   workspace.close();
   run.progress.done();
-  return await report(run, target.name, hits);
+  return await report(run, target.name, hits, workspace.busyCoresBefore);
 }
 
-async function report(run: Run, target: string, hits: Record<string, number>): Promise<number> {
+async function report(
+  run: Run,
+  target: string,
+  hits: Record<string, number>,
+  busyCoresBefore: number,
+): Promise<number> {
   const { options, done } = run;
   const names = { target, peer: "redis" };
   printComparisons(done, names);
@@ -103,7 +108,14 @@ async function report(run: Run, target: string, hits: Record<string, number>): P
   const budgets = options.peer === "none" ? [] : comparisonBudgets(done);
   const missed = budgets.length === 0 ? 0 : printBudgets(budgets);
   const path = await saveResults(
-    { benchmark: "compare", settings: { ...options }, budgets, hits, cells: done },
+    {
+      benchmark: "compare",
+      busyCoresBefore,
+      settings: { ...options },
+      budgets,
+      hits,
+      cells: done,
+    },
     { path: options.out, isLocal: options.isLocal },
   );
   console.log(`\nsaved ${path}`);

@@ -74,6 +74,8 @@ export class Permutation {
     mixed = Math.imul(mixed, 0x9e3779b1) & mask;
     mixed ^= mixed >>> shift;
     mixed = Math.imul(mixed, 0x85ebca6b) & mask;
+    mixed ^= mixed >>> shift;
+    mixed = Math.imul(mixed, 0xc2b2ae35) & mask;
     return mixed ^ (mixed >>> shift);
   }
 }
