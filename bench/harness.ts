@@ -7,7 +7,7 @@
 
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { command } from "./client.ts";
 import { busyCores, cpuSeconds } from "./process-stats.ts";
 
@@ -28,6 +28,7 @@ export interface LaunchOptions {
 /** A kind of server: its name in tables and its command line. */
 export interface ServerKind {
   name: string;
+  version: string;
   commandLine(options: LaunchOptions): string[];
 }
 
@@ -40,10 +41,12 @@ const repositoryRoot = join(import.meta.dir, "..");
 
 /** dkv from this working tree, or the command line given by `--target`, with {port} {dir} {fsync} {maxmemory} filled in. */
 export function targetKind(template: string | undefined): ServerKind {
-  if (template !== undefined) return { name: "target", commandLine: (o) => fillIn(template, o) };
+  if (template !== undefined)
+    return { name: "target", version: template, commandLine: (o) => fillIn(template, o) };
   const entry = join(repositoryRoot, "src/main.ts");
   return {
     name: "dkv",
+    version: "this working tree",
     commandLine: (o) => [
       ...[process.execPath, entry, "--port", String(o.port), "--dir", o.directory],
       ...["--appendfsync", o.fsync, "--maxmemory", o.maxmemory],
@@ -51,10 +54,16 @@ export function targetKind(template: string | undefined): ServerKind {
   };
 }
 
-/** redis-server with its log on and snapshots off; everything else at its defaults, log rewriting included. */
-export function redisKind(executable: string): ServerKind {
+/**
+ * redis-server, or a descendant with its flags, by name or path; undefined for "none". Its log is on and snapshots are
+ * off; everything else is at its defaults, log rewriting included.
+ */
+export function peerKind(program: string): ServerKind | undefined {
+  if (program === "none") return undefined;
+  const executable = requireProgram(program, "redis-server");
   return {
-    name: "redis",
+    name: basename(executable).replace(/-server$/, ""),
+    version: Bun.spawnSync([executable, "--version"]).stdout.toString().trim(),
     commandLine: (o) => [
       ...[executable, "--port", String(o.port), "--dir", o.directory, "--save", ""],
       ...["--appendonly", "yes", "--appendfsync", o.fsync],

@@ -151,7 +151,7 @@ class LargeRun {
   async #load(name: string, workload: WorkloadSpec, seconds: number | undefined): Promise<Phase> {
     const { keys } = this.#options;
     const port = this.#server.port;
-    const prober = new Prober({
+    const prober = await Prober.start({
       port,
       ...{ keyPrefix: KEY_PREFIX, keys, intervalMs: PROBE_INTERVAL_MS },
     });

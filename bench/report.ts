@@ -69,9 +69,10 @@ export function printTable(title: string, head: string[], rows: string[][]): voi
 
 export function printComparisons(
   comparisons: Comparison[],
-  names: { target: string; peer: string },
+  servers: { target: { name: string }; peer: { name: string } | undefined },
 ): void {
-  const { target, peer } = names;
+  const target = servers.target.name;
+  const peer = servers.peer?.name ?? "";
   const head = ["workload", "value", "P"];
   const hasPeer = comparisons.some((cell) => cell.peer !== undefined);
   if (hasPeer) {
@@ -86,11 +87,12 @@ export function printComparisons(
   } else {
     head.push(`${target} k/s`, `${target} p50/p99 ms`, `${target} µs CPU`);
   }
+  const legend = hasPeer ? `ratio = ${target} / ${peer}` : "no peer";
   for (const fsync of new Set(comparisons.map((cell) => cell.fsync))) {
     const rows = comparisons
       .filter((cell) => cell.fsync === fsync)
       .map((cell) => comparisonRow(cell, hasPeer));
-    printTable(`appendfsync ${fsync}: medians; ratio = ${target} / ${peer}`, head, rows);
+    printTable(`appendfsync ${fsync}: medians; ${legend}`, head, rows);
   }
 }
 

@@ -5,11 +5,10 @@
  * same key. Workload D, which inserts, runs last. Scans (E) need an order of keys that Redis does not have.
  */
 
-import { type Cell, type Contenders, compareCell } from "./compare/rounds.ts";
+import { type Cell, compareCell, contenderList, startContenders } from "./compare/rounds.ts";
 import {
   Progress,
-  redisKind,
-  requireProgram,
+  peerKind,
   type ServerProcess,
   SetupError,
   targetKind,
@@ -54,23 +53,13 @@ interface Run {
 
 /** Runs, prints, saves. There are no budgets for these workloads: always 0 missed. */
 export async function ycsb(options: YcsbOptions): Promise<number> {
-  const peerProgram =
-    options.peer === "none" ? undefined : requireProgram(options.peer, "redis-server");
+  const kinds = { target: targetKind(options.target), peer: peerKind(options.peer) };
   const workspace = await Workspace.open(options);
-  const target = targetKind(options.target);
   const settings = { fsync: "everysec", maxmemory: options.maxmemory } as const;
-  const servers: Contenders = {
-    target: await workspace.start(target, settings),
-    peer:
-      peerProgram === undefined
-        ? undefined
-        : await workspace.start(redisKind(peerProgram), settings),
-  };
+  const servers = await startContenders(workspace, kinds, settings);
   const progress = new Progress();
   const run: Run = { options, progress, nextInsert: new Map(), generatorCores: {}, seed: 1 };
-  for (const server of [servers.peer, servers.target]) {
-    if (server !== undefined) await loadRecords(run, server);
-  }
+  for (const server of contenderList(servers)) await loadRecords(run, server);
   const done: Comparison[] = [];
   for (const cell of plan(options)) {
     const compared = await compareCell(cell, servers, options.rounds, (server) => {
@@ -83,11 +72,12 @@ export async function ycsb(options: YcsbOptions): Promise<number> {
   }
   workspace.close();
   progress.done();
-  printComparisons(done, { target: target.name, peer: "redis" });
+  printComparisons(done, kinds);
   warnOfGenerator(run);
   const path = await saveResults(
     {
       benchmark: "ycsb",
+      ...kinds,
       busyCoresBefore: workspace.busyCoresBefore,
       settings: { ...options, recordBytes: RECORD_BYTES },
       budgets: [],

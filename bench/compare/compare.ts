@@ -11,7 +11,7 @@ import { command, encodeCommand, info, pipeline } from "../client.ts";
 import {
   type FsyncPolicy,
   Progress,
-  redisKind,
+  peerKind,
   requireProgram,
   type ServerProcess,
   SetupError,
@@ -26,9 +26,18 @@ import {
 } from "../load/redis-benchmark.ts";
 import { type Comparison, printBudgets, printComparisons, saveResults } from "../report.ts";
 import { comparisonBudgets } from "./budgets.ts";
-import { type Cell, type Contenders, compareCell } from "./rounds.ts";
+import {
+  type Cell,
+  type ContenderKinds,
+  type Contenders,
+  compareCell,
+  contenderList,
+  SETTLE_DEADLINE_MS,
+  startContenders,
+} from "./rounds.ts";
 
 const SAMPLED_KEYS = 200;
+const HIT_RATE_MIN = 0.99;
 const PILOT_REQUESTS = 2000;
 const PILOT_SECONDS_MIN = 0.12;
 const ALWAYS_WORKLOADS: readonly string[] = ["set", "mixed"];
@@ -55,6 +64,7 @@ export interface CompareOptions {
 
 interface Run {
   options: CompareOptions;
+  kinds: ContenderKinds;
   generator: string;
   progress: Progress;
   cells: Cell[];
@@ -64,53 +74,53 @@ interface Run {
 /** Runs everything, prints, saves; returns how many budgets were missed. */
 export async function compare(options: CompareOptions): Promise<number> {
   const generator = requireProgram("redis-benchmark", "redis-tools");
-  const peerProgram =
-    options.peer === "none" ? undefined : requireProgram(options.peer, "redis-server");
-  const run: Run = { options, generator, progress: new Progress(), cells: plan(options), done: [] };
+  const kinds = { target: targetKind(options.target), peer: peerKind(options.peer) };
+  const run: Run = {
+    options,
+    kinds,
+    generator,
+    progress: new Progress(),
+    cells: plan(options),
+    done: [],
+  };
   if (run.cells.length === 0) throw new SetupError("these filters leave nothing to measure");
   const workspace = await Workspace.open(options);
-  const target = targetKind(options.target);
   const hits: Record<string, number> = {};
   for (const fsync of options.fsyncs) {
     if (!run.cells.some((cell) => cell.fsync === fsync)) continue;
     const settings = { fsync, maxmemory: options.maxmemory };
-    const servers: Contenders = {
-      target: await workspace.start(target, settings),
-      peer:
-        peerProgram === undefined
-          ? undefined
-          : await workspace.start(redisKind(peerProgram), settings),
-    };
+    const servers = await startContenders(workspace, kinds, settings);
     await measureAll(run, servers, fsync);
-    for (const server of bothOf(servers)) {
+    for (const server of contenderList(servers)) {
       hits[`${server.name} ${fsync}`] = await hitRate(server);
       await server.stop();
     }
   }
   workspace.close();
   run.progress.done();
-  return await report(run, target.name, hits, workspace.busyCoresBefore);
+  return await report(run, hits, workspace.busyCoresBefore);
 }
 
 async function report(
   run: Run,
-  target: string,
   hits: Record<string, number>,
   busyCoresBefore: number,
 ): Promise<number> {
-  const { options, done } = run;
-  const names = { target, peer: "redis" };
-  printComparisons(done, names);
+  const { options, kinds, done } = run;
+  printComparisons(done, kinds);
   for (const [server, rate] of Object.entries(hits)) {
-    if (rate < 0.99)
-      console.log(`\nWARNING: only ${(rate * 100).toFixed(1)} % of GETs hit on ${server}`);
+    if (Number.isNaN(rate)) console.log(`\n${server}: INFO stats tells no hit rate`);
+    if (rate < HIT_RATE_MIN) {
+      console.log(`\nWARNING: only ${(rate * 100).toFixed(1)} % of reads hit: ${server}`);
+    }
   }
-  const budgets = options.peer === "none" ? [] : comparisonBudgets(done);
+  const budgets = kinds.peer === undefined ? [] : comparisonBudgets(done);
   const missed = budgets.length === 0 ? 0 : printBudgets(budgets);
   const path = await saveResults(
     {
       benchmark: "compare",
       busyCoresBefore,
+      ...kinds,
       settings: { ...options },
       budgets,
       hits,
@@ -147,11 +157,11 @@ async function measureAll(run: Run, servers: Contenders, fsync: FsyncPolicy): Pr
   let loadedBytes = -1;
   for (const cell of run.cells.filter((candidate) => candidate.fsync === fsync)) {
     if (cell.valueBytes !== loadedBytes) {
-      for (const server of bothOf(servers)) await preload(run, server, cell);
+      for (const server of contenderList(servers)) await preload(run, server, cell);
       loadedBytes = cell.valueBytes;
     }
     const requests = new Map<ServerProcess, number>();
-    for (const server of bothOf(servers)) {
+    for (const server of contenderList(servers)) {
       requests.set(server, await pilot(run, server, cell));
     }
     const compared = await compareCell(cell, servers, run.options.rounds, (server) => {
@@ -161,7 +171,10 @@ async function measureAll(run: Run, servers: Contenders, fsync: FsyncPolicy): Pr
       return runOnce(run, server, cell, requests.get(server)!);
     });
     run.done.push(cell.workload === "incr" ? { ...compared, valueBytes: 0 } : compared);
-    run.progress.show(`[${run.done.length}/${run.cells.length}] ${summary(compared)}`, true);
+    run.progress.show(
+      `[${run.done.length}/${run.cells.length}] ${summary(compared, run.kinds.peer?.name)}`,
+      true,
+    );
   }
 }
 
@@ -188,6 +201,8 @@ async function pilot(run: Run, server: ServerProcess, cell: Cell): Promise<numbe
   for (let requests = PILOT_REQUESTS; ; requests *= 4) {
     const result = await runOnce(run, server, cell, requests);
     if (result.seconds >= Math.min(PILOT_SECONDS_MIN, run.options.seconds)) {
+      // What the pilot put off is not the first round's.
+      await server.settle(SETTLE_DEADLINE_MS);
       return Math.ceil((result.operations / result.seconds) * run.options.seconds);
     }
   }
@@ -225,16 +240,12 @@ async function hitRate(server: ServerProcess): Promise<number> {
   return hits / (hits + Number(stats.get("keyspace_misses")));
 }
 
-function bothOf(servers: Contenders): ServerProcess[] {
-  return servers.peer === undefined ? [servers.target] : [servers.peer, servers.target];
-}
-
 function describe(cell: Cell): string {
   return `${cell.workload.toUpperCase()} ${cell.valueBytes} B ${cell.fsync} pipeline ${cell.pipeline}`;
 }
 
-function summary(cell: Comparison): string {
+function summary(cell: Comparison, peer: string | undefined): string {
   const rate = (value: number): string => `${(value / 1000).toFixed(1)} k/s`;
-  const against = cell.peer === undefined ? "" : `, redis ${rate(cell.peer.operationsPerSecond)}`;
+  const against = cell.peer === undefined ? "" : `, ${peer} ${rate(cell.peer.operationsPerSecond)}`;
   return `${describe(cell)}: ${rate(cell.target.operationsPerSecond)}${against}`;
 }

@@ -5,11 +5,23 @@
  * puts off (log rewriting, flushes, compactions) is paid by the command that caused it.
  */
 
-import { median, type ServerProcess } from "../harness.ts";
+import {
+  type LaunchOptions,
+  median,
+  type ServerKind,
+  type ServerProcess,
+  type Workspace,
+} from "../harness.ts";
 import type { LoadResult } from "../load/redis-benchmark.ts";
 import type { Comparison, Measurement } from "../report.ts";
 
-const SETTLE_DEADLINE_MS = 3000;
+/** How long deferred work is waited for after a measurement. */
+export const SETTLE_DEADLINE_MS = 3000;
+
+export interface ContenderKinds {
+  target: ServerKind;
+  peer: ServerKind | undefined;
+}
 
 export interface Contenders {
   target: ServerProcess;
@@ -17,6 +29,20 @@ export interface Contenders {
 }
 
 export type Cell = Pick<Comparison, "workload" | "valueBytes" | "pipeline" | "fsync">;
+
+export async function startContenders(
+  workspace: Workspace,
+  kinds: ContenderKinds,
+  settings: Pick<LaunchOptions, "fsync" | "maxmemory">,
+): Promise<Contenders> {
+  const target = await workspace.start(kinds.target, settings);
+  const peer = kinds.peer === undefined ? undefined : await workspace.start(kinds.peer, settings);
+  return { target, peer };
+}
+
+export function contenderList(servers: Contenders): ServerProcess[] {
+  return servers.peer === undefined ? [servers.target] : [servers.peer, servers.target];
+}
 
 /** Runs `load` on both servers in turn, `rounds` times. `load` is told the server and the round. */
 export async function compareCell(

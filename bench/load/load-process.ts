@@ -1,7 +1,14 @@
 /** Starts the processes that make load, apart from the benchmark so that its own work does not disturb them. */
 
 import { join } from "node:path";
-import type { LoadProgress, LoadReport, LoadSpec, ProbeReport, ProbeSpec } from "./protocol.ts";
+import type {
+  LoadProgress,
+  LoadReport,
+  LoadSpec,
+  ProbeReady,
+  ProbeReport,
+  ProbeSpec,
+} from "./protocol.ts";
 
 /** Runs a generator to its end. Rejects when it saw a wrong reply or lost a connection. */
 export async function runLoad(
@@ -28,26 +35,38 @@ export async function runLoad(
 /** A running prober; `stop` ends it and tells what it saw. */
 export class Prober {
   readonly #process: Bun.Subprocess;
-  readonly #report: Promise<ProbeReport>;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #report = Promise.withResolvers<ProbeReport>();
 
-  constructor(spec: ProbeSpec) {
-    const { promise, resolve, reject } = Promise.withResolvers<ProbeReport>();
-    this.#report = promise;
-    // Whoever calls `stop` sees the rejection; it must not end the benchmark before that.
-    promise.catch(() => {});
+  private constructor(spec: ProbeSpec) {
+    // Whoever awaits these sees the rejection; it must not end the benchmark before that.
+    this.#ready.promise.catch(() => {});
+    this.#report.promise.catch(() => {});
     const script = join(import.meta.dir, "prober.ts");
     this.#process = Bun.spawn([process.execPath, script, JSON.stringify(spec)], {
       stdout: "inherit",
       stderr: "inherit",
-      ipc: (message: ProbeReport) => resolve(message),
-      onExit: (_process, code) => {
-        if (code !== 0) reject(new Error("the prober ended early"));
+      ipc: (message: ProbeReady | ProbeReport) => {
+        if (message.type === "ready") this.#ready.resolve();
+        else this.#report.resolve(message);
+      },
+      onExit: () => {
+        const error = new Error("the prober ended early");
+        this.#ready.reject(error);
+        this.#report.reject(error);
       },
     });
   }
 
+  /** Returns once probes are being sent, so that they cover the whole of what follows. */
+  static async start(spec: ProbeSpec): Promise<Prober> {
+    const prober = new Prober(spec);
+    await prober.#ready.promise;
+    return prober;
+  }
+
   async stop(): Promise<ProbeReport> {
     if (this.#process.exitCode === null) this.#process.send("stop");
-    return await this.#report;
+    return await this.#report.promise;
   }
 }

@@ -7,7 +7,7 @@
 
 import { build } from "hdr-histogram-js";
 import { encodeCommand } from "../client.ts";
-import type { ProbeReport, ProbeSpec } from "./protocol.ts";
+import type { ProbeReady, ProbeReport, ProbeSpec } from "./protocol.ts";
 import { Random } from "./random.ts";
 import { REPLY_ERROR, ReplyScanner } from "./reply-scanner.ts";
 
@@ -58,6 +58,8 @@ async function main(): Promise<void> {
     socket.end();
     process.disconnect!();
   });
+  const ready: ProbeReady = { type: "ready" };
+  process.send!(ready);
 }
 
 await main();

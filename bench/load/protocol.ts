@@ -45,6 +45,11 @@ export interface ProbeSpec {
   intervalMs: number;
 }
 
+/** The prober is connected and sends. */
+export interface ProbeReady {
+  type: "ready";
+}
+
 export interface ProbeReport {
   type: "report";
   count: number;
