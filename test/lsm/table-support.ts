@@ -229,23 +229,29 @@ export function randomRecords(seed: number, count: number): PlainRecord[] {
     // Few hashes in some slots: several keys at one position.
     const hash = slot % 3 === 0 ? random(4) * 0x4000_0001 : random(0x1_0000_0000);
     const key = `key-${random(1_000_000_000)}${"k".repeat(random(8) === 0 ? random(300) : 0)}`;
-    const expiry = random(4) === 0 ? 1_700_000_000_000 + random(1_000_000) : 0;
-    const sequence = random(2) === 0 ? 0 : random(0x7fff_ffff) * 0x1_0000 + random(0x1_0000);
-    const base = { slot, hash, key, sequence };
-    const kind = random(10);
-    if (kind < 7) {
-      const length = random(20) === 0 ? random(9000) : random(80);
-      records.push(plain({ ...base, expiry, value: "v".repeat(length) }));
-    } else if (kind < 9) {
-      records.push(plain({ ...base, type: RecordType.TOMBSTONE }));
-    } else {
-      records.push(plain({ ...base, expiry, type: RecordType.CHUNKED, value: "123456789012" }));
-      for (let chunk = random(12); chunk > 0; chunk--) {
-        const subKey = `0000${String(chunk).padStart(6, "0")}`;
-        const value = `${chunk}`.repeat(random(800));
-        records.push(plain({ ...base, type: RecordType.CHUNK, subKey, value }));
-      }
-    }
+    records.push(...randomKey({ slot, hash, key }, random));
   }
   return sortRecords(records);
+}
+
+/** A value, a tombstone, or a chunked value with its chunks. */
+function randomKey(
+  key: Pick<PlainRecord, "slot" | "hash" | "key">,
+  random: (bound: number) => number,
+): PlainRecord[] {
+  const expiry = random(4) === 0 ? 1_700_000_000_000 + random(1_000_000) : 0;
+  const sequence = random(2) === 0 ? 0 : random(0x7fff_ffff) * 0x1_0000 + random(0x1_0000);
+  const kind = random(10);
+  if (kind < 7) {
+    const length = random(20) === 0 ? random(9000) : random(80);
+    return [plain({ ...key, sequence, expiry, value: "v".repeat(length) })];
+  }
+  if (kind < 9) return [plain({ ...key, sequence, type: RecordType.TOMBSTONE })];
+  const head = plain({ ...key, sequence, expiry, type: RecordType.CHUNKED, value: "123456789012" });
+  const chunks = Array.from({ length: random(12) }, (_, chunk) => {
+    const subKey = `0000${String(chunk).padStart(6, "0")}`;
+    const value = `${chunk}`.repeat(random(800));
+    return plain({ ...key, sequence, type: RecordType.CHUNK, subKey, value });
+  });
+  return [head, ...chunks];
 }
