@@ -9,6 +9,8 @@ type Json = string | number | readonly Json[] | { readonly [key: string]: Json }
 interface Added {
   readonly container?: string;
   readonly info: RawCommand;
+  /** Lines for the container's HELP. */
+  readonly help: readonly string[];
   readonly docs: { readonly [key: string]: Json };
 }
 
@@ -21,6 +23,10 @@ export const ADDED: readonly Added[] = [
       flags: "noscript loading stale",
       acl: "slow connection",
     },
+    help: [
+      "NO-TOUCH (ON|OFF)",
+      "    Keep commands of this connection from counting as accesses of their keys.",
+    ],
     docs: {
       summary: "Set whether commands of this connection count as accesses of the keys they touch",
       since: "7.2.0",
@@ -46,6 +52,12 @@ export const ADDED: readonly Added[] = [
       flags: "noscript loading stale",
       acl: "slow connection",
     },
+    help: [
+      "SETINFO <option> <value>",
+      "    Tell which client library the connection uses. Options are:",
+      "    * LIB-NAME: its name.",
+      "    * LIB-VER: its version.",
+    ],
     docs: {
       summary: "Tell the server which client library a connection uses",
       since: "7.2.0",
@@ -72,6 +84,7 @@ export const ADDED: readonly Added[] = [
       acl: "slow",
       tips: ["nondeterministic_output"],
     },
+    help: ["MYSHARDID", "    Return the node's shard id."],
     docs: {
       summary: "Return the id of the shard that the node belongs to",
       since: "7.2.0",
@@ -87,6 +100,7 @@ export const ADDED: readonly Added[] = [
       acl: "slow blocking connection",
       tips: ["request_policy:all_shards", "response_policy:agg_min"],
     },
+    help: [],
     docs: {
       summary:
         "Wait until earlier writes of the connection are in the logs of this node and of replicas",

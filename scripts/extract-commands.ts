@@ -1,13 +1,15 @@
 /**
- * Writes src/server/commands.json and src/server/command-docs.txt from a running Redis 7.0:
+ * Writes commands.json, command-docs.txt and command-help.txt of src/server from a running Redis 7.0, in cluster mode
+ * because CLUSTER HELP needs it:
  *
- *     redis-server --port 7777 & bun scripts/extract-commands.ts 7777
+ *     redis-server --port 7777 --cluster-enabled yes & bun scripts/extract-commands.ts 7777
  *
  * SUPPORTED names what dkv answers; everything else that Redis has stays unknown. ADDED holds, in the same form,
  * the commands of Redis 7.2 that clients rely on and 7.0 lacks. Sorted by name, so ids are stable between runs.
  *
  * commands.json: one object a command, as COMMAND INFO has it, empty parts left out (see RawCommand in
  * src/server/command-table.ts). command-docs.txt: one line a command, `name SPACE json`, as COMMAND DOCS has it.
+ * command-help.txt: `[container]` and the lines of its HELP.
  */
 import type { RawCommand, RawKeySpec } from "../src/server/command-table.ts";
 import type { ReplyValue } from "../test/support/raw-connection.ts";
@@ -119,6 +121,22 @@ async function ask(connection: RawConnection, parts: readonly string[]): Promise
   return decodeReply(reply, 0)[0];
 }
 
+/** The lines of a container's HELP without those about unwanted subcommands, with those about added ones. */
+function toHelp(container: string, lines: readonly string[]): string[] {
+  const added = ADDED.filter((each) => each.container === container).flatMap((each) => each.help);
+  const kept: string[] = [];
+  let isKept = true;
+  for (const line of lines) {
+    const subcommand = line.startsWith(" ") ? undefined : line.split(" ")[0]!.toLowerCase();
+    if (subcommand !== undefined && subcommand !== container) {
+      isKept = isWanted(container, `${container}|${subcommand}`);
+      if (subcommand === "help") kept.push(...added);
+    }
+    if (isKept) kept.push(line);
+  }
+  return kept;
+}
+
 async function main(port: number): Promise<void> {
   const connection = await RawConnection.open(port);
   await ask(connection, ["HELLO", "3"]);
@@ -134,6 +152,11 @@ async function main(port: number): Promise<void> {
     const all = await ask(connection, ["COMMAND", "DOCS", command.name]);
     docs.set(command.name, toDocs(command.name, field(all, command.name)));
   }
+  const help: string[] = [];
+  for (const container of Object.keys(CONTAINERS)) {
+    const lines = list(await ask(connection, [container, "HELP"])).map(String);
+    help.push(`[${container}]`, ...toHelp(container, lines));
+  }
   connection.close();
   for (const each of ADDED) {
     if (each.container !== undefined) continue;
@@ -141,6 +164,7 @@ async function main(port: number): Promise<void> {
     docs.set(each.info.name, each.docs);
   }
   const folder = `${import.meta.dir}/../src/server`;
+  await Bun.write(`${folder}/command-help.txt`, `${help.join("\n")}\n`);
   const lines = [...docs].sort(([left], [right]) => (left < right ? -1 : 1));
   await Bun.write(`${folder}/commands.json`, `${JSON.stringify(commands.sort(byName), null, 2)}\n`);
   await Bun.write(

@@ -141,9 +141,14 @@ export class CommandSpec {
     return this.arity >= 0 ? argCount === this.arity : argCount >= -this.arity;
   }
 
-  /** A container runs nothing itself: the second word names what to run. */
+  /** The second word, where there is one, names what to run. */
   get isContainer(): boolean {
     return this.subcommands.length > 0;
+  }
+
+  /** False for containers that want a second word; COMMAND is one that also runs alone. */
+  get isRunnable(): boolean {
+    return !this.isContainer || this.acceptsArity(1);
   }
 }
 
@@ -292,12 +297,12 @@ export function keysOf(spec: CommandSpec, argCount: number): number[] {
 }
 
 /**
- * Handlers by command id, from a map by printed name. Containers have none. Throws when the map lacks a command of the
+ * Handlers by command id, from a map by printed name. Containers have none, but for COMMAND, which runs alone too. Throws when the map lacks a command of the
  * table or names one that the table lacks: both are bugs found at start, not at the first request.
  */
 export function bindHandlers<H>(handlers: Readonly<Record<string, H>>): readonly (H | undefined)[] {
   const bound = COMMANDS.map((spec) => handlers[spec.name]);
-  const missing = COMMANDS.filter((spec) => !spec.isContainer && bound[spec.id] === undefined);
+  const missing = COMMANDS.filter((spec) => spec.isRunnable && bound[spec.id] === undefined);
   const unknown = Object.keys(handlers).filter((name) => commandNamed(name)?.name !== name);
   if (missing.length > 0)
     unreachable(`no handler for ${missing.map((each) => each.name).join(" ")}`);

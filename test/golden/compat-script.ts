@@ -102,7 +102,8 @@ function escapeLine(line: string): string {
   return out.replace(/ $/, "\\x20");
 }
 
-function render(reply: Uint8Array | undefined): string[] {
+/** The lines of a reply as the scripts show them. */
+export function render(reply: Uint8Array | undefined): string[] {
   if (reply === undefined) return [CLOSED];
   const text = Buffer.from(reply).toString("latin1");
   return text.slice(0, -2).split("\r\n").map(escapeLine);
@@ -125,7 +126,7 @@ export function matches(expected: readonly string[], actual: readonly string[]):
 }
 
 /** The same reply with every array or set of bulk strings in it sorted. */
-function sortReply(reply: Uint8Array): Uint8Array {
+export function sortReply(reply: Uint8Array): Uint8Array {
   const text = Buffer.from(reply).toString("latin1");
   if (!/^[*~>]\d/.test(text)) return reply;
   const head = text.indexOf("\r\n") + 2;

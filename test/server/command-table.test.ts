@@ -149,7 +149,7 @@ describe("keysOf", () => {
 
 describe("bindHandlers", () => {
   function handlers(): Record<string, () => string> {
-    const runnable = COMMANDS.filter((spec) => !spec.isContainer);
+    const runnable = COMMANDS.filter((spec) => spec.isRunnable);
     return Object.fromEntries(runnable.map((spec) => [spec.name, () => spec.name]));
   }
 
@@ -158,6 +158,7 @@ describe("bindHandlers", () => {
     expect(bound.length).toBe(COMMAND_COUNT);
     expect(bound[named("config|get").id]?.()).toBe("config|get");
     expect(bound[named("config").id]).toBeUndefined();
+    expect(bound[named("command").id]?.()).toBe("command");
   });
 
   test("names the commands without a handler and the handlers without a command", () => {
