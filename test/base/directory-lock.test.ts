@@ -121,5 +121,7 @@ test("DirectoryLock lets one of several starters win", async () => {
 
 test("DirectoryLock says why a directory cannot be locked", () => {
   const missing = path.join(root, "missing");
-  expect(messageOf(() => DirectoryLock.acquire(missing))).toMatch(/^cannot lock .*missing: unable to open database file/);
+  expect(messageOf(() => DirectoryLock.acquire(missing))).toMatch(
+    /^cannot lock .*missing: unable to open database file/,
+  );
 });
