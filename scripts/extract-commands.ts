@@ -4,12 +4,13 @@
  *
  *     redis-server --port 7777 --cluster-enabled yes & bun scripts/extract-commands.ts 7777
  *
- * SUPPORTED names what dkv answers; everything else that Redis has stays unknown. ADDED holds, in the same form,
- * the commands of Redis 7.2 that clients rely on and 7.0 lacks. Sorted by name, so ids are stable between runs.
+ * PLAIN and CONTAINERS name what dkv answers; everything else that Redis has stays unknown. ADDED holds, in the same
+ * form, the commands of Redis 7.2 that clients rely on and 7.0 lacks. All is sorted by name, so a run that changes
+ * nothing writes the same files.
  *
- * commands.json: one object a command, as COMMAND INFO has it, empty parts left out (see RawCommand in
- * src/server/command-table.ts). command-docs.txt: one line a command, `name SPACE json`, as COMMAND DOCS has it.
- * command-help.txt: `[container]` and the lines of its HELP.
+ * commands.json, to be formatted by Biome afterwards: one object a command, as COMMAND INFO has it, empty parts left
+ * out (RawCommand in src/server/command-table.ts). command-docs.txt: one line a command, `name SPACE json`, as COMMAND
+ * DOCS has it. command-help.txt: `[container]` and the lines of its HELP.
  */
 import type { RawCommand, RawKeySpec } from "../src/server/command-table.ts";
 import type { ReplyValue } from "../test/support/raw-connection.ts";
