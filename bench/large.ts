@@ -172,7 +172,7 @@ class LargeRun {
       port: this.#server.port,
       connections: this.#options.connections,
       ...{ pipeline: PIPELINE, keyPrefix: KEY_PREFIX, valueBytes: VALUE_BYTES },
-      ...{ workload, seconds },
+      ...{ workload, seconds, checksStamps: true },
     };
   }
 

@@ -6,10 +6,9 @@
  */
 
 import { Command, InvalidArgumentError, Option } from "commander";
-import { compare } from "./compare/compare.ts";
+import { CANONICAL_WORKLOADS, compare } from "./compare/compare.ts";
 import { type FsyncPolicy, SetupError } from "./harness.ts";
 import { large } from "./large.ts";
-import { CANONICAL_WORKLOADS } from "./load/redis-benchmark.ts";
 import { YCSB_NAMES } from "./load/workloads.ts";
 import { ycsb } from "./ycsb.ts";
 

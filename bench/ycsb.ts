@@ -107,6 +107,7 @@ async function loadRecords(run: Run, server: ServerProcess): Promise<void> {
   await runLoad({
     port: server.port,
     ...{ connections, pipeline: LOAD_PIPELINE, keyPrefix: KEY_PREFIX, valueBytes: RECORD_BYTES },
+    checksStamps: true,
     workload: { kind: "fill", keys: records, seed: 1 },
     seconds: undefined,
   });
@@ -125,6 +126,7 @@ async function runWorkload(run: Run, server: ServerProcess, cell: Cell): Promise
     port: server.port,
     connections: run.options.connections,
     pipeline: cell.pipeline,
+    checksStamps: true,
     ...{ keyPrefix: KEY_PREFIX, valueBytes: RECORD_BYTES, workload, seconds: run.options.seconds },
   });
   if (report.misses > 0) {

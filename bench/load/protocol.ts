@@ -11,6 +11,8 @@ export interface LoadSpec {
   keyPrefix: string;
   valueBytes: number;
   workload: WorkloadSpec;
+  /** Whether all values were written by such generators, so that reads can be held against their keys. */
+  checksStamps: boolean;
   /** Ends the load even if the workload has more. */
   seconds: number | undefined;
 }

@@ -4,6 +4,7 @@
  *     fill         every key once, in the order of a permutation          (load, overwrite)
  *     uniform      GET of uniform keys
  *     zipfian      GET of keys by popularity, scrambled over the key space
+ *     mixed        GET or SET of uniform keys, half and half, so many operations in all
  *     ycsb a b c d f   the core workloads of YCSB by those letters:
  *         a  50 % read 50 % update     b  95 % read 5 % update     c  read only
  *         d  95 % read of the latest 5 % insert     f  50 % read 50 % read-modify-write
@@ -25,6 +26,7 @@ export type YcsbName = (typeof YCSB_NAMES)[number];
 
 export type WorkloadSpec =
   | { kind: "fill" | "uniform" | "zipfian"; keys: number; seed: number }
+  | { kind: "mixed"; keys: number; operations: number; seed: number }
   | { kind: "ycsb"; name: YcsbName; keys: number; firstInsert: number; seed: number };
 
 export interface Workload {
@@ -45,6 +47,8 @@ export function createWorkload(spec: WorkloadSpec): Workload {
       return new ReadWorkload(spec.keys, spec.seed, undefined);
     case "zipfian":
       return new ReadWorkload(spec.keys, spec.seed, new Zipfian(spec.keys));
+    case "mixed":
+      return new MixedWorkload(spec.keys, spec.operations, spec.seed);
     case "ycsb":
       return new YcsbWorkload(spec);
   }
@@ -90,6 +94,30 @@ class ReadWorkload implements Workload {
     const zipfian = this.#zipfian;
     if (zipfian === undefined) this.key = this.#random.below(this.#count);
     else this.key = this.#scramble.at(zipfian.next(this.#random));
+    return true;
+  }
+
+  acknowledge(): void {}
+}
+
+class MixedWorkload implements Workload {
+  action = READ;
+  key = 0;
+  readonly #keys: number;
+  readonly #random: Random;
+  #left: number;
+
+  constructor(keys: number, operations: number, seed: number) {
+    this.#keys = keys;
+    this.#random = new Random(seed);
+    this.#left = operations;
+  }
+
+  advance(): boolean {
+    if (this.#left === 0) return false;
+    this.#left--;
+    this.action = this.#random.unit() < 0.5 ? READ : WRITE;
+    this.key = this.#random.below(this.#keys);
     return true;
   }
 

@@ -145,3 +145,12 @@ test("a fill writes every key once and ends", () => {
   expect(keys.size).toBe(300);
   expect(workload.advance()).toBe(false);
 });
+
+test("a mix reads and writes half and half, and ends", () => {
+  const workload = createWorkload({ kind: "mixed", keys: 10, operations: 10_000, seed: 3 });
+  const times = new Map<number, number>();
+  while (workload.advance()) times.set(workload.action, (times.get(workload.action) ?? 0) + 1);
+  const reads = times.get(READ)!;
+  expect(reads + times.get(WRITE)!).toBe(10_000);
+  expect(reads / 10_000).toBeCloseTo(0.5, 1);
+});
