@@ -2,7 +2,7 @@
  * The iterator that tables, levels and merges share: forward only, over records in order
  * (slot, order hash, key, sub-key, newest sequence first).
  *
- * One RecordView is reused for all records; the bytes it points to are borrowed until the next call.
+ * The bytes that `current` points to are borrowed until the next call.
  */
 import type { RecordView } from "./order-key.ts";
 
@@ -13,6 +13,6 @@ export interface RecordIterator {
   next(): void;
   /** Moves to the first record with slot * 2^32 + hash >= position. */
   seek(position: number): void;
-  /** REQUIRES: isValid(). The same object at every position. */
+  /** REQUIRES: isValid(). Reused: read the property anew after each call, a merge answers with its child's. */
   readonly current: RecordView;
 }

@@ -1,0 +1,45 @@
+/**
+ * Which sequences are hidden, per slot: the highest range deletion over each slot decides.
+ */
+import { SLOT_COUNT } from "../base/slot.ts";
+import { overlapsSlots, type RangeDeletion, type TableMeta } from "./version-edit.ts";
+
+/** Entry s: records of slot s with a lower sequence are hidden. 0 where no range deletion is. */
+export function hiddenBelow(deletions: readonly RangeDeletion[]): Float64Array {
+  const below = new Float64Array(SLOT_COUNT);
+  for (const { sequence, startSlot, endSlot } of deletions) {
+    for (let slot = startSlot; slot < endSlot; slot++) {
+      if (below[slot]! < sequence) below[slot] = sequence;
+    }
+  }
+  return below;
+}
+
+/** Whether a range deletion may hide records of a table. */
+export function mayHide(deletion: RangeDeletion, table: TableMeta): boolean {
+  if (table.cleanSequence >= deletion.sequence) return false;
+  // A sequence of 0 stands for one older than any deletion that came later, and never has a slot of an earlier one.
+  if (table.minSequence > deletion.sequence) return false;
+  return overlapsSlots(table, deletion.startSlot, deletion.endSlot);
+}
+
+/** Whether a range deletion hides a table as a whole. */
+export function hidesAll(deletion: RangeDeletion, table: TableMeta): boolean {
+  return (
+    table.maxSequence < deletion.sequence &&
+    table.cleanSequence < deletion.sequence &&
+    table.minPosition >= deletion.startSlot * 2 ** 32 &&
+    table.maxPosition < deletion.endSlot * 2 ** 32
+  );
+}
+
+/** The sequence up to which a merge that dropped what `deletions` hide is clean. */
+export function cleanSequenceOf(
+  deletions: readonly RangeDeletion[],
+  inputs: readonly TableMeta[],
+): number {
+  let clean = Number.POSITIVE_INFINITY;
+  for (const table of inputs) clean = Math.min(clean, table.cleanSequence);
+  const applied = deletions.at(-1)?.sequence ?? 0;
+  return Math.max(Number.isFinite(clean) ? clean : 0, applied);
+}
