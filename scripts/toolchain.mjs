@@ -26,17 +26,35 @@ export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const MODULES = join(ROOT, "node_modules");
 const INSTALL_LOCK = join(ROOT, ".install.lock");
 const INSTALL_POLL_MS = 200;
+const APT_TIMEOUT_MS = 180_000;
 
-/** Programs that tests or benchmarks start. A test whose program is absent skips itself and says so. */
+/**
+ * Programs that tests or benchmarks start. `usedFor`: where their absence is reported, because what needs them skips
+ * itself. `installedFor`: where they are installed if that is allowed. Debian starts a server that it installs, so
+ * tests never install one.
+ */
 const NEEDS = [
   {
     program: "redis-cli",
     debian: "redis-tools",
-    purposes: ["test"],
-    skips: "redis-cli end to end",
+    usedFor: ["test"],
+    installedFor: ["test"],
+    skips: "tests with redis-cli",
   },
-  { program: "redis-benchmark", debian: "redis-tools", purposes: ["bench"], skips: "client load" },
-  { program: "redis-server", debian: "redis-server", purposes: ["bench"], skips: "the comparison" },
+  {
+    program: "redis-benchmark",
+    debian: "redis-tools",
+    usedFor: ["test", "bench"],
+    installedFor: ["test", "bench"],
+    skips: "load by redis-benchmark",
+  },
+  {
+    program: "redis-server",
+    debian: "redis-server",
+    usedFor: ["test", "bench"],
+    installedFor: ["bench"],
+    skips: "smoke runs of the benchmarks, comparison with Redis",
+  },
 ];
 
 export function say(text) {
@@ -224,26 +242,24 @@ function isMissing(need) {
 
 /** Installs the programs of one purpose if that is allowed here; else says what is missing and what it skips. */
 export function installNeeds(purpose) {
-  const needs = NEEDS.filter((need) => need.purposes.includes(purpose));
-  const missing = needs.filter(isMissing);
-  if (missing.length === 0) return;
-  const packages = [...new Set(missing.map((need) => need.debian))];
+  const missing = NEEDS.filter((need) => need.usedFor.includes(purpose) && isMissing(need));
+  const wanted = missing.filter((need) => need.installedFor.includes(purpose));
   const mayInstall = process.getuid?.() === 0 && pathLookup("apt-get").length > 0;
-  if (mayInstall) {
+  if (wanted.length > 0 && mayInstall) {
+    const packages = [...new Set(wanted.map((need) => need.debian))];
     say(`dkv: installing ${packages.join(", ")}`);
     aptGet("update");
     aptGet("install", "-y", "--no-install-recommends", ...packages);
   }
   for (const need of missing.filter(isMissing)) {
-    say(`dkv: ${need.program} is missing (Debian: ${need.debian}); skipped for it: ${need.skips}`);
+    say(`dkv: no ${need.program} (Debian: ${need.debian}), so this is skipped: ${need.skips}`);
   }
 }
 
-/** Debian starts what it installs; policy-rc.d is not ours to write, so services are masked by the environment. */
 function aptGet(...args) {
   spawnSync("apt-get", ["-qq", ...args], {
     stdio: ["ignore", 2, 2],
-    timeout: 180_000,
-    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" },
+    timeout: APT_TIMEOUT_MS,
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
   });
 }
