@@ -7,8 +7,8 @@
  */
 import {
   bufferLimits,
-  checkedText,
   choice,
+  directory,
   integer,
   type Kind,
   memory,
@@ -100,7 +100,7 @@ const NETWORK = {
 const SECURITY = {
   "protected-mode": settable("security", yesNo(), {
     default: "yes",
-    help: "Without a password and an explicit `bind`, serve only clients of the same machine.",
+    help: "Without a password, serve only clients of the same machine.",
   }),
   requirepass: settable("security", text(), {
     default: "",
@@ -109,12 +109,10 @@ const SECURITY = {
   }),
 };
 
-const notEmpty = (value: string) => (value === "" ? "No such file or directory" : undefined);
-
 const DATA = {
-  dir: fixed("data", checkedText("path", notEmpty), {
-    default: "./",
-    help: "Directory of the data. One process at a time uses it.",
+  dir: fixed("data", directory(), {
+    default: "./data",
+    help: "Directory of the data, created if it is missing. One process at a time uses it.",
   }),
   appendfsync: settable("data", choice("always", "everysec", "no"), {
     default: "always",

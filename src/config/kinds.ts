@@ -3,6 +3,7 @@
  * that CONFIG GET prints and CONFIG REWRITE writes; `parse(split(format(value)))` is the same value again.
  * The error texts are Redis's.
  */
+import * as path from "node:path";
 
 export type Parsed<T> = { readonly value: T } | { readonly error: string };
 
@@ -124,17 +125,12 @@ export function text(label = "text"): Kind<string> {
   return single(label, (value) => ({ value }), String);
 }
 
-/** `problemOf`: undefined for a good value, else what is wrong with it. */
-export function checkedText(
-  label: string,
-  problemOf: (text: string) => string | undefined,
-): Kind<string> {
-  return single<string>(
-    label,
-    (value) => {
-      const problem = problemOf(value);
-      return problem === undefined ? { value } : { error: problem };
-    },
+/** A directory as an absolute path; a relative one starts at the current directory. */
+export function directory(): Kind<string> {
+  return single(
+    "path",
+    (name) =>
+      name === "" ? { error: "No such file or directory" } : { value: path.resolve(name) },
     String,
   );
 }

@@ -147,6 +147,12 @@ describe("Config.load", () => {
     expect(config.getString("slave-priority")).toBe("5");
   });
 
+  test("makes dir absolute", () => {
+    expect(load().get("dir")).toBe(path.resolve("data"));
+    expect(load(["--dir", "a/../b"]).getString("dir")).toBe(path.join(process.cwd(), "b"));
+    expect(startupMessage(["--dir", ""])).toContain("No such file or directory");
+  });
+
   test("derives the memory budget unless maxmemory is given", () => {
     expect(load().memoryBytes).toBe(6 * 1024 ** 3);
     expect(load(["--maxmemory", "200mb"]).memoryBytes).toBe(200 * 1024 ** 2);
