@@ -9,7 +9,7 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } fro
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { command } from "./client.ts";
-import { busyCores, cpuSeconds } from "./process-stats.ts";
+import { cpuSeconds, othersCpuSeconds } from "./process-stats.ts";
 
 const START_DEADLINE_MS = 120_000;
 const STOP_DEADLINE_MS = 15_000;
@@ -100,14 +100,17 @@ export interface WorkspaceOptions {
 /** The temporary root of one run and all servers in it. Owns both: `close` ends the servers and removes the files. */
 export class Workspace {
   readonly root: string;
-  /** Of the whole machine, when this run began. */
+  /** Used by others on this machine when this run began. */
   readonly busyCoresBefore: number;
   readonly #servers: ServerProcess[] = [];
   readonly #keep: boolean;
   #nextPort: number;
 
   static async open(options: WorkspaceOptions): Promise<Workspace> {
-    return new Workspace(options, await busyCores(MACHINE_WINDOW_MS));
+    const before = othersCpuSeconds();
+    await Bun.sleep(MACHINE_WINDOW_MS);
+    const used = othersCpuSeconds() - before;
+    return new Workspace(options, used / (MACHINE_WINDOW_MS / 1000));
   }
 
   private constructor(options: WorkspaceOptions, busyCoresBefore: number) {

@@ -30,21 +30,19 @@ export function cpuSeconds(pid: number): number {
   return seconds;
 }
 
-/** Cores in use by the whole machine, over `windowMs`. Before a run: how much others take away from it. */
-export async function busyCores(windowMs: number): Promise<number> {
-  const before = busyTicks();
-  await Bun.sleep(windowMs);
-  return (busyTicks() - before) / TICKS_PER_SECOND / (windowMs / 1000);
-}
-
-function busyTicks(): number {
+/**
+ * CPU seconds that the machine spent, up to now, outside this process and all it started (servers and generators).
+ * Only differences mean something.
+ */
+export function othersCpuSeconds(): number {
   // cpu user nice system idle iowait irq softirq steal …: all but idle and iowait.
   const fields = /^cpu +(.*)$/m
     .exec(readFileSync("/proc/stat", "utf8"))![1]!
     .split(" ")
     .map(Number);
   const [user, nice, system, , , interrupts, softInterrupts, stolen] = fields;
-  return user! + nice! + system! + interrupts! + softInterrupts! + stolen!;
+  const ticks = user! + nice! + system! + interrupts! + softInterrupts! + stolen!;
+  return ticks / TICKS_PER_SECOND - cpuSeconds(process.pid);
 }
 
 /** Resident memory now; undefined once the process is gone. */

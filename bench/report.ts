@@ -10,7 +10,7 @@ import { join } from "node:path";
 import Table from "cli-table3";
 
 /** Above this, the machine is not this benchmark's alone. */
-const BUSY_CORES_MAX = 0.2;
+export const BUSY_CORES_MAX = 0.2;
 
 /** One measured cell: a workload at one setting on one server. */
 export interface Measurement {
@@ -19,6 +19,8 @@ export interface Measurement {
   p99Ms: number;
   /** CPU time of the server for one command, deferred work included. */
   cpuMicros: number;
+  /** Cores that processes outside the benchmark used meanwhile. */
+  otherCores: number;
 }
 
 /** The same cell on both servers; `rounds` keeps every single measurement behind the medians. */
@@ -39,6 +41,8 @@ export interface BudgetCheck {
   relation: ">=" | "<=";
   budget: number;
   unit: string;
+  /** Others used the machine during the measurement: the verdict is not to be relied on. */
+  isDisturbed?: boolean;
 }
 
 export interface RunRecord {
@@ -92,12 +96,21 @@ export function printComparisons(
     const rows = comparisons
       .filter((cell) => cell.fsync === fsync)
       .map((cell) => comparisonRow(cell, hasPeer));
+    const disturbed = comparisons.filter((cell) => cell.fsync === fsync && isDisturbed(cell));
     printTable(`appendfsync ${fsync}: medians; ${legend}`, head, rows);
+    if (disturbed.length > 0) {
+      console.log(`disturbed by other processes: ${disturbed.length} of ${rows.length} cells (*)`);
+    }
   }
 }
 
 function comparisonRow(cell: Comparison, hasPeer: boolean): string[] {
-  const row = [cell.workload.toUpperCase(), valueName(cell.valueBytes), String(cell.pipeline)];
+  const mark = isDisturbed(cell) ? " *" : "";
+  const row = [
+    cell.workload.toUpperCase() + mark,
+    valueName(cell.valueBytes),
+    String(cell.pipeline),
+  ];
   const { target, peer } = cell;
   const latencies = (m: Measurement): string => `${m.p50Ms.toFixed(2)}/${m.p99Ms.toFixed(2)}`;
   const rate = (m: Measurement): string => (m.operationsPerSecond / 1000).toFixed(1);
@@ -110,6 +123,12 @@ function comparisonRow(cell: Comparison, hasPeer: boolean): string[] {
     ...[latencies(peer), latencies(target), ratios.p99.toFixed(2)],
     ...[peer.cpuMicros.toFixed(2), target.cpuMicros.toFixed(2), ratios.cpu.toFixed(2)],
   ];
+}
+
+/** Whether others took a part of the machine away while either server was measured. */
+export function isDisturbed(cell: Comparison): boolean {
+  const worst = Math.max(cell.target.otherCores, cell.peer?.otherCores ?? 0);
+  return worst > BUSY_CORES_MAX;
 }
 
 /** Target over peer; undefined when there is no peer. */
@@ -137,7 +156,12 @@ export function printBudgets(checks: BudgetCheck[]): number {
   const rows = checks.map((check) => {
     const measured = verdict(check) === "not measured" ? "-" : number(check.measured!);
     const budget = `${check.relation} ${number(check.budget)} ${check.unit}`.trimEnd();
-    return [check.what, measured, budget, verdict(check)];
+    return [
+      check.what,
+      measured,
+      budget,
+      verdict(check) + (check.isDisturbed ? " (disturbed)" : ""),
+    ];
   });
   printTable("budgets", ["what", "measured", "budget", ""], rows);
   return checks.filter((check) => verdict(check) === "MISSED").length;

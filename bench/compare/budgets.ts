@@ -1,6 +1,6 @@
 /** The budgets of the comparison with redis-server: throughput, CPU and latency ratios for 64-byte values. */
 
-import { type BudgetCheck, type Comparison, ratiosOf } from "../report.ts";
+import { type BudgetCheck, type Comparison, isDisturbed, ratiosOf } from "../report.ts";
 
 type Ratio = "throughput" | "cpu" | "p99";
 
@@ -53,6 +53,7 @@ export function comparisonBudgets(cells: Comparison[]): BudgetCheck[] {
           relation: budget.relation,
           budget: budget.budget,
           unit: "x",
+          isDisturbed: cell !== undefined && isDisturbed(cell),
         });
       }
     }

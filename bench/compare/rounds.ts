@@ -13,6 +13,7 @@ import {
   type Workspace,
 } from "../harness.ts";
 import type { LoadResult } from "../load/redis-benchmark.ts";
+import { othersCpuSeconds } from "../process-stats.ts";
 import type { Comparison, Measurement } from "../report.ts";
 
 /** How long deferred work is waited for after a measurement. */
@@ -67,14 +68,19 @@ async function measure(
   server: ServerProcess,
   load: (server: ServerProcess) => Promise<LoadResult>,
 ): Promise<Measurement> {
+  const startedAt = performance.now();
+  const othersBefore = othersCpuSeconds();
   const cpuBefore = server.cpuSeconds();
   const result = await load(server);
+  const others = othersCpuSeconds() - othersBefore;
+  const otherCores = others / ((performance.now() - startedAt) / 1000);
   await server.settle(SETTLE_DEADLINE_MS);
   return {
     operationsPerSecond: result.operations / result.seconds,
     p50Ms: result.p50Ms,
     p99Ms: result.p99Ms,
     cpuMicros: ((server.cpuSeconds() - cpuBefore) * 1e6) / result.operations,
+    otherCores,
   };
 }
 
@@ -84,5 +90,6 @@ function medians(rounds: Measurement[]): Measurement {
     p50Ms: median(rounds.map((round) => round.p50Ms)),
     p99Ms: median(rounds.map((round) => round.p99Ms)),
     cpuMicros: median(rounds.map((round) => round.cpuMicros)),
+    otherCores: median(rounds.map((round) => round.otherCores)),
   };
 }

@@ -19,6 +19,9 @@ async function main(): Promise<void> {
   const random = new Random(3);
   const sentAt: number[] = [];
   let ownLagMaxMs = 0;
+  let isStopping = false;
+  // The benchmark is gone: nobody will ask for the report.
+  process.on("disconnect", () => process.exit(1));
   const scanner = new ReplyScanner({
     onReply: (kind, _stamp, text) => {
       if (kind === REPLY_ERROR) throw new Error(`probe answered ${text}`);
@@ -29,7 +32,12 @@ async function main(): Promise<void> {
   const socket = await Bun.connect({
     hostname: "127.0.0.1",
     port: spec.port,
-    socket: { data: (_socket, chunk) => scanner.feed(chunk) },
+    socket: {
+      data: (_socket, chunk) => scanner.feed(chunk),
+      close: () => {
+        if (!isStopping) process.exit(1);
+      },
+    },
   });
   let lastTickAt = performance.now();
   const timer = setInterval(() => {
@@ -42,6 +50,7 @@ async function main(): Promise<void> {
   }, spec.intervalMs);
 
   process.on("message", () => {
+    isStopping = true;
     clearInterval(timer);
     // A probe still waiting has waited at least this long.
     const oldest = sentAt[0];
@@ -54,9 +63,7 @@ async function main(): Promise<void> {
       maxMs: histogram.maxValue / 1000,
       ownLagMaxMs,
     };
-    process.send!(report);
-    socket.end();
-    process.disconnect!();
+    process.send!(report, () => process.exit(0));
   });
   const ready: ProbeReady = { type: "ready" };
   process.send!(ready);

@@ -36,7 +36,7 @@ test.skipIf(missing.length > 0)(
       bench.exited,
     ]);
     expect(bench.exitCode, errors).toBe(0);
-    expect(output).toMatch(/GET +64 B +16 +[\d.]+ +[\d.]+ +[\d.]+/);
+    expect(output).toMatch(/GET(?: \*)? +64 B +16 +[\d.]+ +[\d.]+ +[\d.]+/);
     const results = await Bun.file(out).json();
     rmSync(directory, { recursive: true });
     expect(results.cells).toHaveLength(7);
@@ -70,6 +70,7 @@ test("comparisonBudgets judges the ratio of the matching cell only", () => {
     p50Ms: 1,
     p99Ms: 1,
     cpuMicros: 1,
+    otherCores: 0,
   });
   const cell: Comparison = {
     workload: "set",
@@ -86,5 +87,23 @@ test("comparisonBudgets judges the ratio of the matching cell only", () => {
   expect(verdicts).toEqual([
     ["SET", 1.5, "MISSED"],
     ["GET", undefined, "not measured"],
+  ]);
+});
+
+test("comparisonBudgets marks what others disturbed", () => {
+  const quiet = { operationsPerSecond: 1, p50Ms: 1, p99Ms: 1, cpuMicros: 1, otherCores: 0.05 };
+  const cell: Comparison = {
+    workload: "set",
+    valueBytes: 64,
+    pipeline: 64,
+    fsync: "everysec",
+    target: quiet,
+    peer: { ...quiet, otherCores: 0.9 },
+    rounds: { target: [], peer: [] },
+  };
+  const marks = comparisonBudgets([cell]).filter((check) => check.isDisturbed);
+  expect(marks.map((check) => check.what)).toEqual([
+    "SET 64 B, everysec, pipeline 64: throughput ratio",
+    "SET 64 B, everysec, pipeline 64: cpu ratio",
   ]);
 });
