@@ -21,6 +21,7 @@ import type { ExpiredBatch, OutputOptions, StorageResult } from "./storage-job.t
 import type { TableStore } from "./table-store.ts";
 import {
   LEVEL_COUNT,
+  level0Runs,
   overlaps,
   type RangeDeletion,
   type TableMeta,
@@ -294,7 +295,7 @@ export class Compactor {
 
 /** Runs of tables for the merge, newest first. */
 function runsOf(chosen: CompactionPick): (readonly TableMeta[])[] {
-  const upper = chosen.level === 0 ? chosen.upper.map((table) => [table]) : [chosen.upper];
+  const upper = chosen.level === 0 ? level0Runs(chosen.upper) : [chosen.upper];
   return chosen.lower.length === 0 ? upper : [...upper, chosen.lower];
 }
 

@@ -17,7 +17,7 @@ import {
 } from "./order-key.ts";
 import type { TablePool } from "./table-pool.ts";
 import { FindStatus, type TableReader } from "./table-reader.ts";
-import type { TableMeta } from "./version-edit.ts";
+import { level0Runs, type TableMeta } from "./version-edit.ts";
 
 export interface CountTables {
   readonly pool: TablePool;
@@ -52,9 +52,8 @@ export class CountResolver {
     this.#pool = tables.pool;
     this.#directory = tables.directory;
     this.#hidden = tables.hidden;
-    for (const table of tables.levels[0]!) this.#runs.push(new RunCursor([table]));
-    for (const level of tables.levels.slice(1)) {
-      if (level.length > 0) this.#runs.push(new RunCursor(level));
+    for (const run of [...level0Runs(tables.levels[0]!), ...tables.levels.slice(1)]) {
+      if (run.length > 0) this.#runs.push(new RunCursor(run));
     }
   }
 

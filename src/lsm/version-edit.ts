@@ -195,3 +195,18 @@ export function overlaps(a: TableMeta, b: TableMeta): boolean {
 export function overlapsSlots(table: TableMeta, startSlot: number, endSlot: number): boolean {
   return table.minPosition < endSlot * 2 ** 32 && table.maxPosition >= startSlot * 2 ** 32;
 }
+
+/**
+ * Tables of level 0, newest first, as runs: each a list of tables in position order that do not overlap. A flush is
+ * one run; what does not overlap has no order in time.
+ */
+export function level0Runs(tables: readonly TableMeta[]): TableMeta[][] {
+  const runs: TableMeta[][] = [];
+  for (const table of tables) {
+    const run = runs.at(-1);
+    if (run === undefined || run.some((other) => overlaps(other, table))) runs.push([table]);
+    else run.push(table);
+  }
+  for (const run of runs) run.sort((a, b) => a.minPosition - b.minPosition);
+  return runs;
+}

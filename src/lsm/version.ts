@@ -7,12 +7,11 @@
  * Hot: find.
  */
 import { assert } from "../base/assert.ts";
-import type { RecordIterator } from "./iterator.ts";
 import { MergingIterator } from "./merging-iterator.ts";
 import type { KeyQuery, RecordView } from "./order-key.ts";
 import { RunIterator } from "./run-iterator.ts";
 import { FindStatus, type TableReader } from "./table-reader.ts";
-import type { TableMeta, VersionState } from "./version-edit.ts";
+import { level0Runs, type TableMeta, type VersionState } from "./version-edit.ts";
 
 const TWO_32 = 0x1_0000_0000;
 /** SCAN reads through the cache, a block at a time. */
@@ -44,31 +43,27 @@ export class TableHandle {
 export class Version {
   readonly state: VersionState;
   readonly handles: ReadonlyMap<number, TableHandle>;
-  /** Level 0, newest first. */
-  readonly #newest: TableReader[];
-  readonly #newestMin: Float64Array;
-  readonly #newestMax: Float64Array;
-  /** Levels below that hold tables, top down, each in position order. */
-  readonly #levels: TableReader[][] = [];
-  readonly #levelMin: Float64Array[] = [];
-  readonly #levelMax: Float64Array[] = [];
-  readonly #levelTables: (readonly TableMeta[])[] = [];
+  /** Runs of tables in position order that do not overlap, newest first: flushes, then the levels below. */
+  readonly #runs: (readonly TableMeta[])[];
+  readonly #readers: TableReader[][];
+  readonly #minPositions: Float64Array[];
+  readonly #maxPositions: Float64Array[];
 
   /** REQUIRES: a handle for every table of the state. */
   constructor(state: VersionState, handles: ReadonlyMap<number, TableHandle>) {
     this.state = state;
     this.handles = handles;
-    const newest = state.levels[0]!;
-    this.#newest = newest.map((table) => this.reader(table));
-    this.#newestMin = Float64Array.from(newest, (table) => table.minPosition);
-    this.#newestMax = Float64Array.from(newest, (table) => table.maxPosition);
-    for (const tables of state.levels.slice(1)) {
-      if (tables.length === 0) continue;
-      this.#levels.push(tables.map((table) => this.reader(table)));
-      this.#levelMin.push(Float64Array.from(tables, (table) => table.minPosition));
-      this.#levelMax.push(Float64Array.from(tables, (table) => table.maxPosition));
-      this.#levelTables.push(tables);
-    }
+    this.#runs = [
+      ...level0Runs(state.levels[0]!),
+      ...state.levels.slice(1).filter((tables) => tables.length > 0),
+    ];
+    this.#readers = this.#runs.map((run) => run.map((table) => this.reader(table)));
+    this.#minPositions = this.#runs.map((run) =>
+      Float64Array.from(run, (table) => table.minPosition),
+    );
+    this.#maxPositions = this.#runs.map((run) =>
+      Float64Array.from(run, (table) => table.maxPosition),
+    );
   }
 
   reader(table: TableMeta): TableReader {
@@ -82,16 +77,8 @@ export class Version {
   find(query: KeyQuery, into: RecordView): FindStatus {
     const { slot, hash } = query;
     const position = slot * TWO_32 + hash;
-    const newest = this.#newest;
-    for (let i = 0; i < newest.length; i++) {
-      if (position < this.#newestMin[i]! || position > this.#newestMax[i]!) continue;
-      const reader = newest[i]!;
-      if (!reader.mayContain(slot, hash)) continue;
-      const status = reader.find(query, into);
-      if (status !== FindStatus.ABSENT) return status;
-    }
-    for (let level = 0; level < this.#levels.length; level++) {
-      const reader = this.#tableAt(level, position);
+    for (let run = 0; run < this.#runs.length; run++) {
+      const reader = this.#tableAt(run, position);
       if (reader === undefined || !reader.mayContain(slot, hash)) continue;
       const status = reader.find(query, into);
       if (status !== FindStatus.ABSENT) return status;
@@ -102,11 +89,9 @@ export class Version {
   /** The tables that find() of this query may read. */
   candidates(query: KeyQuery): TableReader[] {
     const position = query.slot * TWO_32 + query.hash;
-    const readers = this.#newest.filter(
-      (_, i) => position >= this.#newestMin[i]! && position <= this.#newestMax[i]!,
-    );
-    for (let level = 0; level < this.#levels.length; level++) {
-      const reader = this.#tableAt(level, position);
+    const readers: TableReader[] = [];
+    for (let run = 0; run < this.#runs.length; run++) {
+      const reader = this.#tableAt(run, position);
       if (reader !== undefined) readers.push(reader);
     }
     return readers.filter((reader) => reader.mayContain(query.slot, query.hash));
@@ -114,16 +99,16 @@ export class Version {
 
   /** The newest version of every (key, sub-key), in order. Valid while this version is the current one. */
   iterator(): MergingIterator {
-    const children: RecordIterator[] = this.#newest.map((reader) => reader.iterator(SCAN_OPTIONS));
-    for (const tables of this.#levelTables) {
-      children.push(new RunIterator(tables, (table) => this.reader(table).iterator(SCAN_OPTIONS)));
-    }
-    return new MergingIterator(children);
+    return new MergingIterator(
+      this.#runs.map(
+        (run) => new RunIterator(run, (table) => this.reader(table).iterator(SCAN_OPTIONS)),
+      ),
+    );
   }
 
-  /** The table of a level that spans a position. */
-  #tableAt(level: number, position: number): TableReader | undefined {
-    const max = this.#levelMax[level]!;
+  /** The table of a run that spans a position. */
+  #tableAt(run: number, position: number): TableReader | undefined {
+    const max = this.#maxPositions[run]!;
     let low = 0;
     let high = max.length;
     while (low < high) {
@@ -131,7 +116,7 @@ export class Version {
       if (max[middle]! < position) low = middle + 1;
       else high = middle;
     }
-    if (low === max.length || this.#levelMin[level]![low]! > position) return undefined;
-    return this.#levels[level]![low];
+    if (low === max.length || this.#minPositions[run]![low]! > position) return undefined;
+    return this.#readers[run]![low];
   }
 }
