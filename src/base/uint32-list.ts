@@ -28,8 +28,4 @@ export class Uint32List {
   view(): Uint32Array {
     return this.#words.subarray(0, this.#length);
   }
-
-  clear(): void {
-    this.#length = 0;
-  }
 }

@@ -31,7 +31,7 @@ import { RecordFlag } from "../base/record.ts";
 import { readVarint, varintBytes, varintEnd, writeVarint } from "../base/varint.ts";
 import type { KeyQuery, RecordView } from "./order-key.ts";
 
-export const BLOCK_HEADER_BYTES = 8;
+const BLOCK_HEADER_BYTES = 8;
 export const BLOCK_TRAILER_BYTES = 16;
 const COLUMN_BYTES = 6;
 const TYPE_MASK = 0x0f;
@@ -230,9 +230,11 @@ export function openBlock(stored: Uint8Array, blockNumber: number, place: BlockP
   return payload;
 }
 
-/**
- * A block's payload seen in place: `bytes` and `words` over one buffer, the payload at `base` (a multiple of 4).
+/*
+ * A block's payload seen in place, here and below: `bytes` and `words` over one buffer, the payload at `base`, a
+ * multiple of 4.
  */
+
 export function recordCountAt(words: Uint32Array, base: number): number {
   return words[base >>> 2]! & 0xffff;
 }
@@ -331,7 +333,7 @@ export function lowerBound(words: Uint32Array, base: number, slot: number, hash:
 }
 
 /** Order of the query's (key, sub-key) and a record's, both at one position. */
-export function compareQuery(query: KeyQuery, record: RecordView): number {
+function compareQuery(query: KeyQuery, record: RecordView): number {
   const keyBytes = query.keyEnd - query.keyStart;
   const recordKeyBytes = record.keyEnd - record.keyStart;
   const order = compareBytes(

@@ -13,10 +13,8 @@
 import { compareBytes } from "../base/bytes.ts";
 import { RecordType } from "../base/record.ts";
 
-export const PREFIX_SLOT_SHIFT = 22;
-export const PREFIX_HASH_SHIFT = 10;
-/** The bits of the hash that the prefix does not hold. */
-export const HASH_TAIL_MASK = (1 << PREFIX_HASH_SHIFT) - 1;
+const PREFIX_SLOT_SHIFT = 22;
+const PREFIX_HASH_SHIFT = 10;
 const TWO_32 = 0x1_0000_0000;
 
 const NO_BYTES = new Uint8Array(0);
@@ -34,7 +32,7 @@ export class RecordView {
   /** Milliseconds since the epoch; 0 when the record does not expire. */
   expiry = 0;
   sequence = 0;
-  /** 31-bit second hash of the key << 1 | live bit (fingerprintOf); 0 for sub-key records. */
+  /** 31-bit second hash of the key << 1 | live bit (fingerprintOf) where it is known, else 0. */
   fingerprint = 0;
   keyStart = 0;
   keyEnd = 0;
@@ -77,10 +75,6 @@ export function hashOfPosition(position: number): number {
   return position >>> 0;
 }
 
-export function slotOfPrefix(prefix: number): number {
-  return prefix >>> PREFIX_SLOT_SHIFT;
-}
-
 /** Order of two records without their sequences: negative, 0 (the same key and sub-key) or positive. */
 export function compareRecords(a: RecordView, b: RecordView): number {
   if (a.slot !== b.slot) return a.slot - b.slot;
@@ -95,17 +89,12 @@ export function compareRecords(a: RecordView, b: RecordView): number {
 }
 
 /** Order of the user keys alone, for records of one position. */
-export function compareKeys(a: RecordView, b: RecordView): number {
+function compareKeys(a: RecordView, b: RecordView): number {
   const aLength = a.keyEnd - a.keyStart;
   const bLength = b.keyEnd - b.keyStart;
   const common = Math.min(aLength, bLength);
   const order = compareBytes(a.bytes, a.keyStart, b.bytes, b.keyStart, common);
   return order !== 0 ? order : aLength - bLength;
-}
-
-/** Whether two records belong to the same user key. */
-export function sameKey(a: RecordView, b: RecordView): boolean {
-  return a.hash === b.hash && a.slot === b.slot && compareKeys(a, b) === 0;
 }
 
 /** Whether a record of this type says that its key exists. */

@@ -5,9 +5,7 @@ import {
   hashOfPosition,
   positionOf,
   prefixOf,
-  sameKey,
   slotOfPosition,
-  slotOfPrefix,
 } from "../../src/lsm/order-key.ts";
 import { plain, viewOf } from "./table-support.ts";
 
@@ -16,7 +14,6 @@ describe("order-key", () => {
     expect(prefixOf(0, 0x3ff)).toBe(0);
     expect(prefixOf(1023, 0xffff_ffff)).toBe(0xffff_ffff);
     expect(prefixOf(512, 0x400)).toBe(512 * 2 ** 22 + 1);
-    expect(slotOfPrefix(prefixOf(777, 0x8000_0000))).toBe(777);
   });
 
   test("positionOf is undone by slotOfPosition and hashOfPosition", () => {
@@ -47,13 +44,6 @@ describe("order-key", () => {
         expect(Math.sign(compareRecords(a, b))).toBe(Math.sign(i - j));
       });
     });
-  });
-
-  test("sameKey does not look at sub-keys", () => {
-    const key = viewOf(plain({ key: "a" }));
-    expect(sameKey(key, viewOf(plain({ key: "a", subKey: "x" }), 9))).toBe(true);
-    expect(sameKey(key, viewOf(plain({ key: "b" })))).toBe(false);
-    expect(sameKey(key, viewOf(plain({ key: "a", slot: 3 })))).toBe(false);
   });
 
   test("fingerprintOf is part of the format, leaves the live bit free and uses every byte", () => {
