@@ -70,10 +70,6 @@ export class TableBuilder {
     this.#block = new BlockBuilder(options.blockBytes);
   }
 
-  get recordCount(): number {
-    return this.#recordCount;
-  }
-
   /** Size of the file if it were finished now (before compression of the open block). */
   get estimatedBytes(): number {
     const perRecord = 5 + this.#options.filterBitsPerKey / 8;
