@@ -157,6 +157,7 @@ const merged = measure("compaction", records, () =>
     runs: [...flushed].reverse(),
     below: [],
     rangeDeletions: [],
+    cleanSequence: 0,
     keepSequences: new Uint8Array(SLOT_COUNT),
     output: outputOptions(LEVEL_COUNT - 1),
     bytesPerSecond: 0,

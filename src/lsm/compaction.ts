@@ -18,7 +18,7 @@ import { ExpiredCollector } from "./expired-collector.ts";
 import type { RecordIterator } from "./iterator.ts";
 import { MergingIterator } from "./merging-iterator.ts";
 import { isLiveType, positionOf, type RecordView } from "./order-key.ts";
-import { cleanSequenceOf, hiddenBelow } from "./range-deletions.ts";
+import { hiddenBelow } from "./range-deletions.ts";
 import { RunIterator } from "./run-iterator.ts";
 import { type CompactionJob, EMPTY_RESULT, type JobSteps, type SweepJob } from "./storage-job.ts";
 import type { TablePool } from "./table-pool.ts";
@@ -36,11 +36,7 @@ export function* runCompaction(job: CompactionJob, pool: TablePool): JobSteps {
   const inputs = job.runs.flat();
   const readers = new ScanReaders(pool, job.output.directory);
   const expired = new ExpiredCollector(job.expiredMax);
-  const writer = new TableWriter(
-    pool.fileSystem,
-    job.output,
-    cleanSequenceOf(job.rangeDeletions, inputs),
-  );
+  const writer = new TableWriter(pool.fileSystem, job.output, job.cleanSequence);
   let finished = false;
   try {
     const kept = yield* merge(job, readers, { writer, expired });

@@ -15,7 +15,7 @@ import {
 } from "./compaction-picker.ts";
 import type { LsmTuning } from "./lsm-options.ts";
 import type { RangeDeletionSet } from "./range-deletion-set.ts";
-import { mayHide } from "./range-deletions.ts";
+import { cleanAfterMerge, mayHide } from "./range-deletions.ts";
 import type { StorageExecutor } from "./storage-executor.ts";
 import type { ExpiredBatch, OutputOptions, StorageResult } from "./storage-job.ts";
 import type { TableStore } from "./table-store.ts";
@@ -243,6 +243,7 @@ export class Compactor {
         runs: runsOf(chosen),
         below: tablesBelow(state, chosen.outputLevel, inputs),
         rangeDeletions: state.rangeDeletions,
+        cleanSequence: cleanAfterMerge(state.rangeDeletions, deletions.pending.keys(), inputs),
         keepSequences: deletions.coveredSlots(),
         output,
         bytesPerSecond: tuning.compactionBytesPerSecond,

@@ -182,7 +182,17 @@ export class Lsm {
    * before seek(). Valid for this turn only; any call may throw ColdReadError.
    */
   iterator(): RecordIterator {
-    return new VisibleIterator(this.#tables.version.iterator(), this.#deletions.hidden);
+    const { version } = this.#tables;
+    return new VisibleIterator(version.iterator(), this.#deletions.hidden, async (cold) => {
+      // Another version has other blocks: the caller starts again and finds out which.
+      if (this.#tables.version !== version) return;
+      const release = this.#tables.retain(version.state.levels.flat());
+      try {
+        await cold.load();
+      } finally {
+        release();
+      }
+    });
   }
 
   /** Hides lower sequences of slots [startSlot, endSlot) from reads at once. */

@@ -33,13 +33,19 @@ export function hidesAll(deletion: RangeDeletion, table: TableMeta): boolean {
   );
 }
 
-/** The sequence up to which a merge that dropped what `deletions` hide is clean. */
-export function cleanSequenceOf(
-  deletions: readonly RangeDeletion[],
+/**
+ * The sequence up to which the output of a merge is clean (TableMeta) when it drops what `committed` (ascending)
+ * hide; a deletion that is not committed yet may lie below some of them.
+ */
+export function cleanAfterMerge(
+  committed: readonly RangeDeletion[],
+  pending: Iterable<number>,
   inputs: readonly TableMeta[],
 ): number {
-  let clean = Number.POSITIVE_INFINITY;
-  for (const table of inputs) clean = Math.min(clean, table.cleanSequence);
-  const applied = deletions.at(-1)?.sequence ?? 0;
-  return Math.max(Number.isFinite(clean) ? clean : 0, applied);
+  let bound = Number.POSITIVE_INFINITY;
+  for (const sequence of pending) bound = Math.min(bound, sequence);
+  const applied = committed.findLast(({ sequence }) => sequence < bound)?.sequence ?? 0;
+  let before = Number.POSITIVE_INFINITY;
+  for (const table of inputs) before = Math.min(before, table.cleanSequence);
+  return Math.max(Number.isFinite(before) ? before : 0, applied);
 }

@@ -58,6 +58,8 @@ export interface CompactionJob {
   readonly below: readonly TableMeta[];
   /** Committed ones: what they hide is dropped. */
   readonly rangeDeletions: readonly RangeDeletion[];
+  /** Of the outputs: see TableMeta. */
+  readonly cleanSequence: number;
   /** Per slot 1 where a range deletion is in force, committed or not: sequences are kept there. */
   readonly keepSequences: Uint8Array;
   readonly output: OutputOptions;

@@ -3,15 +3,23 @@
  */
 import type { RecordIterator } from "./iterator.ts";
 import type { RecordView } from "./order-key.ts";
+import { ColdReadError } from "./table-iterator.ts";
 
 export class VisibleIterator implements RecordIterator {
   readonly #source: RecordIterator;
   /** Per slot: lower sequences are hidden. */
   readonly #hidden: Float64Array;
+  readonly #load: (error: ColdReadError) => Promise<void>;
 
-  constructor(source: RecordIterator, hidden: Float64Array) {
+  /** `load` does what a ColdReadError asks for while the tables stay open. */
+  constructor(
+    source: RecordIterator,
+    hidden: Float64Array,
+    load: (error: ColdReadError) => Promise<void>,
+  ) {
     this.#source = source;
     this.#hidden = hidden;
+    this.#load = load;
   }
 
   isValid(): boolean {
@@ -23,13 +31,21 @@ export class VisibleIterator implements RecordIterator {
   }
 
   next(): void {
-    this.#source.next();
-    this.#skipHidden();
+    try {
+      this.#source.next();
+      this.#skipHidden();
+    } catch (error) {
+      this.#rethrow(error);
+    }
   }
 
   seek(position: number): void {
-    this.#source.seek(position);
-    this.#skipHidden();
+    try {
+      this.#source.seek(position);
+      this.#skipHidden();
+    } catch (error) {
+      this.#rethrow(error);
+    }
   }
 
   #skipHidden(): void {
@@ -39,5 +55,10 @@ export class VisibleIterator implements RecordIterator {
       if (record.sequence >= this.#hidden[record.slot]!) return;
       source.next();
     }
+  }
+
+  #rethrow(error: unknown): never {
+    if (!(error instanceof ColdReadError)) throw error;
+    throw new ColdReadError(() => this.#load(error));
   }
 }

@@ -26,6 +26,12 @@ function bytesOf(text: Uint8Array | string): Uint8Array {
   return typeof text === "string" ? encoder.encode(text) : text;
 }
 
+/** The order hash; keys that start with "~" share two positions per slot, as no seed would let them. */
+function hashOf(key: Uint8Array): number {
+  const hash = orderHash(key, 0, key.length, SEED.low, SEED.high);
+  return key[0] === 0x7e ? (hash & 1) + 0x8000_0000 : hash;
+}
+
 export class ArenaBuilder {
   readonly firstSequence: number;
   readonly #bytes: Uint8Array;
@@ -54,7 +60,7 @@ export class ArenaBuilder {
     return this.#append(spec, {
       key,
       slot: slotOf(key, 0, key.length),
-      hash: orderHash(key, 0, key.length, SEED.low, SEED.high),
+      hash: hashOf(key),
     });
   }
 
@@ -108,7 +114,7 @@ export class ArenaBuilder {
 export function queryOf(key: Uint8Array | string, subKey: Uint8Array = NO_BYTES): KeyQuery {
   const bytes = bytesOf(key);
   const slot = slotOf(bytes, 0, bytes.length);
-  const hash = orderHash(bytes, 0, bytes.length, SEED.low, SEED.high);
+  const hash = hashOf(bytes);
   return {
     bytes,
     keyStart: 0,
