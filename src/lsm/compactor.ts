@@ -57,7 +57,7 @@ export class Compactor {
   #running: Promise<void> | undefined = undefined;
   #isWhole = false;
   #closing = false;
-  #failed = false;
+  #failure: Error | undefined = undefined;
   #bytesRead = 0;
   #bytesWritten = 0;
   #count = 0;
@@ -94,7 +94,7 @@ export class Compactor {
     const { levels } = this.#options.tables.state;
     this.#depth = level0Depth(levels[0]!);
     this.#pendingBytes = pendingBytes(levels, this.#options.tuning);
-    if (this.#running !== undefined || this.#closing || this.#failed) return;
+    if (this.#running !== undefined || this.#closing || this.#failure !== undefined) return;
     if (this.#next() === undefined && this.#retirable(this.#options.tables.state).length === 0)
       return;
     this.#running = this.#loop().finally(() => {
@@ -104,10 +104,11 @@ export class Compactor {
     });
   }
 
-  /** Resolves when nothing is due. */
+  /** Resolves when nothing is due; rejects when a job has failed. */
   async idle(): Promise<void> {
     this.schedule();
     while (this.#running !== undefined) await this.#running;
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   async compactAll(): Promise<void> {
@@ -146,7 +147,8 @@ export class Compactor {
   }
 
   #again(): void {
-    if (!this.#closing && !this.#failed && this.#next() !== undefined) this.schedule();
+    if (!this.#closing && this.#failure === undefined && this.#next() !== undefined)
+      this.schedule();
   }
 
   #next(): Pick | undefined {
@@ -171,7 +173,7 @@ export class Compactor {
         else await this.#compact(next);
       }
     } catch (error) {
-      this.#failed = true;
+      this.#failure = error as Error;
       this.#options.onError(error as Error);
     }
   }
@@ -280,6 +282,7 @@ export class Compactor {
         expiredMax: tuning.expiredPerJob,
         bytesPerSecond: tuning.compactionBytesPerSecond,
       });
+      this.#bytesRead += result.bytesRead;
       const isComplete = result.resumePosition === -1;
       const before = this.#swept.get(chosen.table.id)?.ms ?? 0;
       assert(result.resumePosition <= chosen.table.maxPosition, "a sweep stops within its table");

@@ -19,7 +19,12 @@ import { hidesAll } from "./range-deletions.ts";
 import type { ExpiredBatch, OutputOptions, StorageResult } from "./storage-job.ts";
 import { FindStatus } from "./table-reader.ts";
 import { TableStore } from "./table-store.ts";
-import type { RangeDeletion, VersionState } from "./version-edit.ts";
+import {
+  LEVEL_COUNT,
+  type RangeDeletion,
+  type VersionEdit,
+  type VersionState,
+} from "./version-edit.ts";
 import { VisibleIterator } from "./visible-iterator.ts";
 
 /** Table ids that a job may use beyond what its bytes suggest. */
@@ -281,6 +286,13 @@ export class Lsm {
     }
   }
 
+  /**
+   * Starts what has become due by the clock alone (reports of expired records). Cheap: call it every second or so.
+   */
+  maintain(): void {
+    this.#compactor.schedule();
+  }
+
   /** Merges all levels into the last one that holds data, dropping all that can go. */
   compactAll(): Promise<void> {
     return this.#compactor.compactAll();
@@ -315,7 +327,7 @@ export class Lsm {
     state: VersionState,
     result: StorageResult,
     flush: { readonly knownDeltas: Float64Array; readonly flushedSequence: number },
-  ) {
+  ): VersionEdit {
     const counts = state.counts.map(
       (count, slot) => count + flush.knownDeltas[slot]! + result.deltas[slot]!,
     );
@@ -366,7 +378,8 @@ export class Lsm {
       partitions: level === 0 ? partitions : 1,
       blockBytes,
       filterBitsPerKey,
-      compression,
+      // Data above the last level is rewritten soon: only there does packing pay.
+      compression: level === LEVEL_COUNT - 1 ? compression : "none",
       level,
       clockMs: this.#options.clockMs(),
     };
