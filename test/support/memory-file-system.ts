@@ -1,5 +1,6 @@
 /**
- * A file system in memory, for tests that would spend their time in fsync. Durability is not modelled.
+ * A file system in memory, for tests that would spend their time in fsync. It can die at any change, like a killed
+ * process; what a power failure would lose is not modelled.
  */
 import { DiskError } from "../../src/base/errors.ts";
 import type { File, FileSystem, OpenMode } from "../../src/base/file-system.ts";
@@ -42,6 +43,14 @@ class MemoryFile implements File {
 
   write(bytes: Uint8Array, position: number): void {
     this.#check();
+    if (this.#fileSystem.isLastChange()) {
+      this.#put(bytes.subarray(0, bytes.length >>> 1), position);
+    }
+    this.#fileSystem.countChange(this.path);
+    this.#put(bytes, position);
+  }
+
+  #put(bytes: Uint8Array, position: number): void {
     this.#content.reserve(position + bytes.length);
     this.#content.bytes.set(bytes, position);
     this.#content.length = Math.max(this.#content.length, position + bytes.length);
@@ -49,11 +58,12 @@ class MemoryFile implements File {
 
   sync(): void {
     this.#check();
+    this.#fileSystem.countChange(this.path);
   }
 
-  syncAsync(): Promise<void> {
-    this.#check();
-    return Promise.resolve();
+  async syncAsync(): Promise<void> {
+    await Promise.resolve();
+    this.sync();
   }
 
   size(): number {
@@ -80,11 +90,23 @@ class MemoryFile implements File {
 }
 
 export class MemoryFileSystem implements FileSystem {
+  /** Changes (writes, syncs, names) until every further one fails, the last one half done: a process that dies. */
+  changesLeft = Number.POSITIVE_INFINITY;
   /** Files that are open now: none may be left over. */
   openFiles = 0;
   readonly #files = new Map<string, Content>();
 
+  isLastChange(): boolean {
+    return this.changesLeft === 1;
+  }
+
+  countChange(path: string): void {
+    if (this.changesLeft > 0) this.changesLeft--;
+    if (this.changesLeft === 0) throw new DiskError("the process is dead", { path });
+  }
+
   open(path: string, mode: OpenMode): File {
+    if (mode === "create") this.countChange(path);
     let content = this.#files.get(path);
     if (mode === "create") {
       content = new Content();
@@ -110,6 +132,7 @@ export class MemoryFileSystem implements FileSystem {
   makeDirectory(): void {}
 
   rename(from: string, to: string): void {
+    this.countChange(from);
     const content = this.#files.get(from);
     if (content === undefined) throw new DiskError("cannot rename: no such file", { path: from });
     this.#files.delete(from);
@@ -117,6 +140,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   remove(path: string): void {
+    this.countChange(path);
     if (!this.#files.delete(path)) throw new DiskError("cannot remove: no such file", { path });
   }
 
