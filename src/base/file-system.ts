@@ -35,6 +35,7 @@ export interface FileSystem {
   rename(from: string, to: string): void;
   remove(path: string): void;
   syncDirectory(path: string): void;
+  syncDirectoryAsync(path: string): Promise<void>;
   /** Bytes that an unprivileged process may still write on the file system of `path`. */
   freeBytes(path: string): number;
 }
@@ -162,6 +163,19 @@ export class DiskFileSystem implements FileSystem {
         fs.closeSync(descriptor);
       }
     });
+  }
+
+  async syncDirectoryAsync(path: string): Promise<void> {
+    try {
+      const directory = await fs.promises.open(path, "r");
+      try {
+        await directory.sync();
+      } finally {
+        await directory.close();
+      }
+    } catch (cause) {
+      throw new DiskError(`cannot sync directory: ${(cause as Error).message}`, { path, cause });
+    }
   }
 
   freeBytes(path: string): number {

@@ -1,0 +1,279 @@
+/**
+ * Replies appended to one buffer per connection, in RESP2 or RESP3
+ * (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+ *
+ * Hot: a reply costs a few stores into the buffer; no object is made per reply. Buffers come from a pool and
+ * go back once their bytes have left, so an idle connection holds none.
+ */
+
+import { copyBytes } from "../base/bytes.ts";
+
+const POOLED_BYTES = 16 * 1024;
+const POOL_BUFFERS_MAX = 256;
+/** Shorter pieces are copied. */
+const PIECE_BYTES_MIN = 16 * 1024;
+const NO_BYTES = Buffer.alloc(0);
+
+const CR = 0x0d;
+const LF = 0x0a;
+const ZERO = 0x30;
+const COLON = 0x3a;
+const DOLLAR = 0x24;
+const ASTERISK = 0x2a;
+const PLUS = 0x2b;
+const MINUS = 0x2d;
+
+const pool: Buffer[] = [];
+
+function takeBuffer(): Buffer {
+  return pool.pop() ?? Buffer.allocUnsafeSlow(POOLED_BYTES);
+}
+
+function giveBuffer(buffer: Buffer): void {
+  if (buffer.length === POOLED_BYTES && pool.length < POOL_BUFFERS_MAX) pool.push(buffer);
+}
+
+/** A reply encoded once, for replies that never change: `OK`, error words. */
+export function encodeReply(text: string): Buffer {
+  return Buffer.from(text, "latin1");
+}
+
+const OK = encodeReply("+OK\r\n");
+const NULL_BULK_2 = encodeReply("$-1\r\n");
+const NULL_ARRAY_2 = encodeReply("*-1\r\n");
+const NULL_3 = encodeReply("_\r\n");
+const TRUE_3 = encodeReply("#t\r\n");
+const FALSE_3 = encodeReply("#f\r\n");
+
+export class ReplyWriter {
+  /** 2 or 3 (HELLO). */
+  protocol: 2 | 3 = 2;
+  buffer: Buffer = NO_BYTES;
+  /** Bytes written so far: buffer[0, length). */
+  length = 0;
+  /** Bytes that are sent from where they lie, before buffer[at]. In order. */
+  readonly pieces: { at: number; bytes: Buffer }[] = [];
+
+  /** Bytes written and not sent, pieces included. */
+  get pendingBytes(): number {
+    let bytes = this.length;
+    for (const piece of this.pieces) bytes += piece.bytes.length;
+    return bytes;
+  }
+
+  /** Room for `count` more bytes. */
+  ensure(count: number): void {
+    if (this.buffer.length - this.length >= count) return;
+    this.#grow(count);
+  }
+
+  #grow(count: number): void {
+    const needed = this.length + count;
+    const grown =
+      needed <= POOLED_BYTES
+        ? takeBuffer()
+        : Buffer.allocUnsafeSlow(Math.max(needed, this.buffer.length * 2));
+    if (this.length > 0) this.buffer.copy(grown, 0, 0, this.length);
+    giveBuffer(this.buffer);
+    this.buffer = grown;
+  }
+
+  /** Drops what was written after `length`: a command runs again from its start. */
+  truncate(length: number): void {
+    this.length = length;
+    while (this.pieces.length > 0 && this.pieces.at(-1)!.at >= length) this.pieces.pop();
+  }
+
+  /** Whether the reply that starts at `start` is an error. */
+  isErrorAt(start: number): boolean {
+    return this.buffer[start] === MINUS && this.length > start;
+  }
+
+  /** The first line of the reply at `start`, without its marker. */
+  lineAt(start: number): string {
+    const end = this.buffer.indexOf(CR, start);
+    return this.buffer.toString("latin1", start + 1, end < 0 ? this.length : end);
+  }
+
+  /** Forgets buffer[0, count), which has left through the socket. */
+  consume(count: number): void {
+    if (count === this.length) {
+      giveBuffer(this.buffer);
+      this.buffer = NO_BYTES;
+      this.length = 0;
+    } else {
+      this.buffer.copyWithin(0, count, this.length);
+      this.length -= count;
+    }
+    for (const piece of this.pieces) piece.at -= count;
+  }
+
+  ok(): void {
+    this.raw(OK);
+  }
+
+  /** Appends an encoded reply, or any bytes. */
+  raw(encoded: Buffer): void {
+    this.ensure(encoded.length);
+    encoded.copy(this.buffer, this.length);
+    this.length += encoded.length;
+  }
+
+  simple(text: string): void {
+    this.#line(PLUS, text);
+  }
+
+  /** Error reply; `text` starts with its code (ERR, WRONGTYPE …). CR and LF cannot break the protocol. */
+  error(text: string): void {
+    this.#line(MINUS, /[\r\n]/.test(text) ? text.replace(/[\r\n]/g, " ") : text);
+  }
+
+  integer(value: number): void {
+    this.#header(COLON, value);
+  }
+
+  /** 64-bit integers beyond 2^53 (counters) come as bigint. */
+  bigInteger(value: bigint): void {
+    this.#line(COLON, value.toString());
+  }
+
+  bulk(bytes: Uint8Array, start: number, end: number): void {
+    const count = end - start;
+    this.ensure(count + 32);
+    this.#header(DOLLAR, count);
+    copyBytes(bytes, start, end, this.buffer, this.length);
+    this.length += count;
+    const buffer = this.buffer;
+    buffer[this.length] = CR;
+    buffer[this.length + 1] = LF;
+    this.length += 2;
+  }
+
+  /** A bulk whose bytes come in pieces: large ones are sent from where they lie. The writer keeps them. */
+  bulkPieces(pieces: readonly Buffer[]): void {
+    this.#header(
+      DOLLAR,
+      pieces.reduce((sum, piece) => sum + piece.length, 0),
+    );
+    for (const piece of pieces) {
+      if (piece.length < PIECE_BYTES_MIN) this.raw(piece);
+      else this.pieces.push({ at: this.length, bytes: piece });
+    }
+    this.crlf();
+  }
+
+  bulkString(text: string): void {
+    this.bulkBytes(Buffer.from(text, "utf8"));
+  }
+
+  bulkBytes(bytes: Buffer): void {
+    this.bulk(bytes, 0, bytes.length);
+  }
+
+  /** Header of a bulk whose `count` bytes and CRLF are appended by the caller. */
+  bulkHeader(count: number): void {
+    this.#header(DOLLAR, count);
+  }
+
+  /** Text for people: a verbatim string in RESP3, a bulk in RESP2 (INFO, CLIENT LIST). */
+  verbatim(text: string, format = "txt"): void {
+    if (this.protocol === 2) {
+      this.bulkString(text);
+      return;
+    }
+    const bytes = Buffer.from(`${format}:${text}`, "utf8");
+    this.#line(0x3d, String(bytes.length));
+    this.raw(bytes);
+    this.crlf();
+  }
+
+  /** A double: RESP3 `,1.5`, RESP2 bulk. */
+  double(text: string): void {
+    if (this.protocol === 3) this.#line(0x2c, text);
+    else this.bulkString(text);
+  }
+
+  boolean(value: boolean): void {
+    if (this.protocol === 3) this.raw(value ? TRUE_3 : FALSE_3);
+    else this.integer(value ? 1 : 0);
+  }
+
+  array(count: number): void {
+    this.#header(ASTERISK, count);
+  }
+
+  map(entries: number): void {
+    if (this.protocol === 3) this.#header(0x25, entries);
+    else this.#header(ASTERISK, entries * 2);
+  }
+
+  set(count: number): void {
+    this.#header(this.protocol === 3 ? 0x7e : ASTERISK, count);
+  }
+
+  push(count: number): void {
+    this.#header(this.protocol === 3 ? 0x3e : ASTERISK, count);
+  }
+
+  nullBulk(): void {
+    this.raw(this.protocol === 3 ? NULL_3 : NULL_BULK_2);
+  }
+
+  nullArray(): void {
+    this.raw(this.protocol === 3 ? NULL_3 : NULL_ARRAY_2);
+  }
+
+  crlf(): void {
+    this.ensure(2);
+    this.buffer[this.length] = CR;
+    this.buffer[this.length + 1] = LF;
+    this.length += 2;
+  }
+
+  /** marker, decimal, CRLF. */
+  #header(marker: number, value: number): void {
+    this.ensure(24);
+    const buffer = this.buffer;
+    let at = this.length;
+    buffer[at++] = marker;
+    if (value >= 0 && value < 10) {
+      buffer[at++] = ZERO + value;
+    } else if (value >= 10 && value < 100) {
+      const tens = (value / 10) | 0;
+      buffer[at++] = ZERO + tens;
+      buffer[at++] = ZERO + value - tens * 10;
+    } else {
+      at = writeDecimal(buffer, at, value);
+    }
+    buffer[at] = CR;
+    buffer[at + 1] = LF;
+    this.length = at + 2;
+  }
+
+  /** `text` holds one byte per character: arguments echoed in errors keep theirs. */
+  #line(marker: number, text: string): void {
+    this.ensure(text.length + 3);
+    this.buffer[this.length++] = marker;
+    this.length += this.buffer.write(text, this.length, "latin1");
+    this.crlf();
+  }
+}
+
+/** Writes an integer in decimal at `at`; returns the position after it. */
+function writeDecimal(buffer: Buffer, at: number, value: number): number {
+  let rest = value;
+  let position = at;
+  if (rest < 0) {
+    buffer[position++] = MINUS;
+    rest = -rest;
+  }
+  let digits = 1;
+  for (let bound = 10; rest >= bound; bound *= 10) digits++;
+  const end = position + digits;
+  for (let i = end - 1; i >= position; i--) {
+    const quotient = Math.floor(rest / 10);
+    buffer[i] = ZERO + (rest - quotient * 10);
+    rest = quotient;
+  }
+  return end;
+}

@@ -1,0 +1,16 @@
+/** Every command's handler, by family. */
+import { COMMANDS } from "../command-table.ts";
+import type { Handlers } from "../handler.ts";
+import { STRING_HANDLERS } from "./strings.ts";
+import { TRANSACTION_HANDLERS } from "./transactions.ts";
+
+const WRITTEN: Handlers = { ...STRING_HANDLERS, ...TRANSACTION_HANDLERS };
+
+const missing = Object.fromEntries(
+  COMMANDS.filter((spec) => WRITTEN[spec.name] === undefined && spec.isRunnable).map((spec) => [
+    spec.name,
+    (context: Parameters<Handlers[string]>[0]) => context.reply.error("ERR not written yet"),
+  ]),
+);
+
+export const COMMAND_HANDLERS: Handlers = { ...missing, ...WRITTEN };

@@ -1,0 +1,230 @@
+/**
+ * The RESP server: listens, keeps the sessions, releases gated replies, and stops in an orderly way.
+ *
+ *   listen → Session per connection → Dispatcher → Store;   Store.committed grows → gated sessions send
+ */
+import type { Socket, TCPSocketListener } from "bun";
+import type { Clock, Timer } from "../base/clock.ts";
+import { StartupError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Config } from "../config/config.ts";
+import type { Store } from "../store/store.ts";
+import { ClientRegistry } from "./client-registry.ts";
+import { COMMAND_HANDLERS } from "./commands/all.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import type { ServerContext } from "./handler.ts";
+import { isLoopback, listenAddresses, PROTECTED_MODE_REPLY } from "./network.ts";
+import { Session, type SessionHost } from "./session.ts";
+import { SlowLog } from "./slow-log.ts";
+import { Statistics } from "./statistics.ts";
+import { WatchedKeys } from "./watched-keys.ts";
+
+export interface ServerOptions {
+  readonly config: Config;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly runId: string;
+  onShutdown(): void;
+  onFatal(error: Error): void;
+}
+
+const TICK_MS = 1000;
+const DRAIN_MS_MAX = 5000;
+const DRAIN_POLL_MS = 5;
+const MAX_CLIENTS_REPLY = Buffer.from("-ERR max number of clients reached\r\n");
+
+export class Server {
+  readonly #options: ServerOptions;
+  readonly #context: ServerContext;
+  readonly #dispatcher: Dispatcher;
+  readonly #host: SessionHost;
+  readonly #listeners: TCPSocketListener<Session | undefined>[] = [];
+  readonly #ticker: Timer;
+  #gated: Session[] = [];
+  #nextId = 1;
+  #isStopping = false;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    const { config, store, clock, logger } = options;
+    this.#context = {
+      config,
+      store,
+      clock,
+      logger,
+      statistics: new Statistics(),
+      clients: new ClientRegistry(),
+      slowLog: new SlowLog(),
+      watchedKeys: new WatchedKeys(),
+      runId: options.runId,
+      startedMs: clock.monotonicMs(),
+      runTransaction: (session) => this.#dispatcher.runTransaction(session),
+      shutdown: () => options.onShutdown(),
+    };
+    this.#dispatcher = new Dispatcher({ server: this.#context, handlers: COMMAND_HANDLERS });
+    this.#host = {
+      server: this.#context,
+      limits: {
+        get bulkBytesMax() {
+          return Math.min(config.get("proto-max-bulk-len"), store.valueBytesMax);
+        },
+        get requestBytesMax() {
+          return config.get("client-query-buffer-limit");
+        },
+      },
+      get committed() {
+        return store.committed;
+      },
+      get batchTag() {
+        return store.tag;
+      },
+      beginBatch: (session) => {
+        store.beginBatch();
+        session.lastActiveMs = store.nowMs;
+      },
+      execute: (session) => this.#dispatcher.execute(session),
+      gate: (session) => this.#gated.push(session),
+      closed: (session) => this.#onClosed(session),
+      onFatal: (error) => options.onFatal(error),
+    };
+    this.#followConfig();
+    this.#ticker = clock.every(TICK_MS, () => this.#tick());
+  }
+
+  get context(): ServerContext {
+    return this.#context;
+  }
+
+  /** Starts to accept connections. Throws StartupError when an address cannot be used. */
+  listen(): void {
+    const { config } = this.#options;
+    for (const { hostname, isOptional } of listenAddresses(config.get("bind"))) {
+      try {
+        this.#listeners.push(this.#listenOn(hostname, config.get("port")));
+      } catch (cause) {
+        if (isOptional) continue;
+        const reason = (cause as Error).message;
+        throw new StartupError(
+          `cannot listen on ${hostname}:${config.get("port")}: ${reason}. Is another server using the port?`,
+          { cause },
+        );
+      }
+    }
+  }
+
+  get port(): number {
+    return this.#listeners[0]!.port;
+  }
+
+  /** Replies whose tag is committed now may leave. */
+  onCommitted(): void {
+    const gated = this.#gated;
+    if (gated.length === 0) return;
+    this.#gated = [];
+    for (const session of gated) session.release();
+  }
+
+  /** Accepts nothing more, answers what is in flight, then closes all connections. */
+  async stop(): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    for (const listener of this.#listeners) listener.stop();
+    this.#ticker.cancel();
+    const { clock } = this.#options;
+    const { clients } = this.#context;
+    clients.unpause();
+    const deadline = clock.monotonicMs() + DRAIN_MS_MAX;
+    for (const session of clients.all()) session.closeAfterReplies();
+    while (clients.count > 0 && clock.monotonicMs() < deadline) {
+      await new Promise<void>((resolve) => clock.after(DRAIN_POLL_MS, resolve));
+    }
+    for (const session of [...clients.all()]) session.kill();
+  }
+
+  #listenOn(hostname: string, port: number): TCPSocketListener<Session | undefined> {
+    return Bun.listen<Session | undefined>({
+      hostname,
+      port,
+      // A client may close its sending side and still read the replies it is owed.
+      allowHalfOpen: true,
+      data: undefined,
+      socket: {
+        open: (socket) => this.#onOpen(socket as Socket<Session>),
+        data: (socket, chunk) => socket.data?.onData(chunk),
+        drain: (socket) => socket.data?.onDrain(),
+        end: (socket) => socket.data?.onEnd(),
+        close: (socket) => socket.data?.onClose(),
+        error: () => undefined,
+      },
+    });
+  }
+
+  #onOpen(socket: Socket<Session>): void {
+    const { config } = this.#options;
+    const { statistics, clients } = this.#context;
+    statistics.connections++;
+    const isProtected =
+      config.get("protected-mode") &&
+      config.get("requirepass") === "" &&
+      !isLoopback(socket.remoteAddress);
+    if (isProtected || clients.count >= config.get("maxclients") || this.#isStopping) {
+      statistics.rejectedConnections++;
+      socket.end(isProtected ? PROTECTED_MODE_REPLY : MAX_CLIENTS_REPLY);
+      return;
+    }
+    socket.setNoDelay(true);
+    const keepAliveSeconds = config.get("tcp-keepalive");
+    if (keepAliveSeconds > 0) socket.setKeepAlive(true, keepAliveSeconds * 1000);
+    const session = new Session(this.#nextId++, socket, this.#host);
+    session.isAuthenticated = config.get("requirepass") === "";
+    socket.data = session;
+    clients.add(session);
+  }
+
+  #onClosed(session: Session): void {
+    const { clients, watchedKeys, statistics } = this.#context;
+    if (clients.get(session.id) === undefined) return;
+    clients.remove(session);
+    watchedKeys.removeAll(session);
+    statistics.netInputBytes += session.netInputBytes;
+    statistics.netOutputBytes += session.netOutputBytes;
+  }
+
+  #followConfig(): void {
+    const { config } = this.#options;
+    const apply = () => {
+      this.#dispatcher.slowLogMicros = config.get("slowlog-log-slower-than");
+      const threshold = this.#dispatcher.slowLogMicros;
+      this.#context.statistics.timesAll =
+        (threshold >= 0 && threshold < 1000) || config.get("latency-monitor-threshold") > 0;
+      this.#context.statistics.tracksLatency = config.get("latency-tracking");
+    };
+    apply();
+    for (const name of [
+      "slowlog-log-slower-than",
+      "latency-monitor-threshold",
+      "latency-tracking",
+    ] as const) {
+      config.onChange(name, apply);
+    }
+    config.onChange("appendfsync", (policy) => {
+      this.#options.store.pipeline.policy = policy;
+    });
+  }
+
+  #tick(): void {
+    const { config, clock, store } = this.#options;
+    const { clients, statistics } = this.#context;
+    statistics.tick();
+    store.maintain();
+    if (clients.pausedUntilMs !== 0 && clock.monotonicMs() >= clients.pausedUntilMs) {
+      clients.unpause();
+    }
+    const idleMs = config.get("timeout") * 1000;
+    if (idleMs === 0) return;
+    for (const session of [...clients.all()]) {
+      if (!session.isMonitor && store.nowMs - session.lastActiveMs > idleMs) session.kill();
+    }
+  }
+}

@@ -1,0 +1,361 @@
+/**
+ * One client connection: bytes in, commands run in order, replies gated and sent.
+ *
+ *   data → parser → dispatcher → reply buffer ─┬─ tag committed: to the socket at once
+ *                                              └─ otherwise held, until the commit index reaches the tag
+ *
+ * A session is parked while its current command waits (for a block from disk, a free segment, a pause): nothing
+ * after it runs, since replies keep request order. When the wait ends the command runs again from its start.
+ * Replies that the client does not read stop the session from running more (back-pressure), and its socket
+ * from being read.
+ */
+import type { Socket } from "bun";
+import { ReplyWriter } from "../resp/reply-writer.ts";
+import { Request } from "../resp/request.ts";
+import { type ParserLimits, ParseStatus, RequestParser } from "../resp/request-parser.ts";
+import { UnitWork } from "../store/interrupt.ts";
+import type { CommandSpec } from "./command-table.ts";
+import type { CommandContext, ServerContext } from "./handler.ts";
+import type { Transaction } from "./transaction.ts";
+
+/** Unsent reply bytes at which a session stops running commands until the client has read some. */
+const OUTPUT_PENDING_MAX = 1 << 20;
+
+/** What a session needs of the server around it. */
+export interface SessionHost {
+  readonly server: ServerContext;
+  readonly limits: ParserLimits;
+  /** Highest frame index whose replies may leave. */
+  readonly committed: number;
+  /** Starts a batch of commands of a session; its clock and tag are the store's. */
+  beginBatch(session: Session): void;
+  /** Highest frame index that the commands since beginBatch() depend on. */
+  readonly batchTag: number;
+  /**
+   * Runs the session's current request. Returns a promise when it must wait: then the request is to be run again
+   * once it resolves.
+   */
+  execute(session: Session): Promise<void> | undefined;
+  /** The session holds replies that wait for `committed` to grow. */
+  gate(session: Session): void;
+  closed(session: Session): void;
+  /** A bug: assertion failures end the process. */
+  onFatal(error: Error): void;
+}
+
+export class Session {
+  readonly id: number;
+  readonly socket: Socket<Session>;
+  /** What next() of the parser fills; EXEC puts the queued ones in its place, one by one. */
+  request = new Request();
+  readonly reply = new ReplyWriter();
+  readonly parser: RequestParser;
+  readonly #host: SessionHost;
+  /** Ends and tags of the gated runs of `reply`, oldest first; both ascend. */
+  readonly #gateEnds: number[] = [];
+  readonly #gateTags: number[] = [];
+  #isParked = false;
+  #isRunning = false;
+  /** The socket took less than it was given: wait for drain. */
+  #isBlocked = false;
+  #isPaused = false;
+  #isClosed = false;
+  /** No more commands: close once all replies have left. */
+  isClosing = false;
+  /** Passed to every handler; one object for the session's whole life. */
+  readonly context: CommandContext;
+  /** Slow work of the current command. */
+  readonly work = new UnitWork();
+  readonly address: string;
+  /** On the monotonic clock. */
+  readonly connectedMs: number;
+  lastActiveMs: number;
+  #isAuthenticated = true;
+  name = "";
+  libraryName = "";
+  libraryVersion = "";
+  lastCommand: CommandSpec | undefined = undefined;
+  transaction: Transaction | undefined = undefined;
+  readonly watchedKeys = new Set<string>();
+  isWatchBroken = false;
+  isMonitor = false;
+  /** CLIENT NO-EVICT and NO-TOUCH: remembered for CLIENT LIST; nothing is evicted here. */
+  isNoEvict = false;
+  isNoTouch = false;
+  /** CLIENT REPLY. */
+  replyMode: "on" | "off" | "skip" = "on";
+  #skipsNext = false;
+  netInputBytes = 0;
+  netOutputBytes = 0;
+
+  constructor(id: number, socket: Socket<Session>, host: SessionHost) {
+    this.id = id;
+    this.socket = socket;
+    this.#host = host;
+    this.parser = new RequestParser(host.limits);
+    this.address = `${socket.remoteAddress}:${socket.remotePort}`;
+    this.connectedMs = host.server.clock.monotonicMs();
+    this.lastActiveMs = this.connectedMs;
+    const session = this;
+    this.context = {
+      server: host.server,
+      store: host.server.store,
+      session,
+      reply: this.reply,
+      get request() {
+        return session.request;
+      },
+    };
+  }
+
+  get isAuthenticated(): boolean {
+    return this.#isAuthenticated;
+  }
+
+  set isAuthenticated(value: boolean) {
+    this.#isAuthenticated = value;
+    this.parser.isTrusted = value;
+  }
+
+  /** True while CLIENT REPLY keeps the current command's reply from the client. */
+  get suppressesReplies(): boolean {
+    return this.replyMode !== "on" || this.#skipsNext;
+  }
+
+  /** Takes back the reply that starts at `start`, and ends CLIENT REPLY SKIP after the command it was for. */
+  dropReply(start: number): void {
+    this.reply.truncate(start);
+    if (this.replyMode === "skip") {
+      this.replyMode = "on";
+      this.#skipsNext = true;
+    } else {
+      this.#skipsNext = false;
+    }
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Bytes of replies that have not left. */
+  get pendingBytes(): number {
+    return this.reply.pendingBytes;
+  }
+
+  /** Bytes have arrived. Keeps a reference to `chunk` until its commands have run. */
+  onData(chunk: Buffer): void {
+    if (this.isClosing) return;
+    this.netInputBytes += chunk.length;
+    this.parser.feed(chunk);
+    if (this.#isParked || this.#isRunning) {
+      this.#pause();
+      return;
+    }
+    this.#run();
+  }
+
+  onDrain(): void {
+    this.#isBlocked = false;
+    this.#send();
+    this.#continue();
+  }
+
+  /** The client will send nothing more: what it asked for is still answered. */
+  onEnd(): void {
+    if (this.#isParked) return;
+    this.closeAfterReplies();
+  }
+
+  onClose(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.isClosing = true;
+    this.reply.pieces.length = 0;
+    this.reply.consume(this.reply.length);
+    this.#host.closed(this);
+  }
+
+  /** Ends the connection once its replies have left. */
+  closeAfterReplies(): void {
+    this.isClosing = true;
+    if (this.reply.length === 0) this.socket.end();
+  }
+
+  /** Ends the connection now; replies that have not left are lost. */
+  kill(): void {
+    this.isClosing = true;
+    this.socket.terminate();
+  }
+
+  /** The commit index has grown: sends what it allows. */
+  release(): void {
+    this.#send();
+    if (this.#gateEnds.length > 0) this.#host.gate(this);
+    this.#continue();
+  }
+
+  /** Appends a message that no request asked for (MONITOR, push) and sends it. */
+  sendUnasked(encoded: Buffer): void {
+    if (this.#isClosed) return;
+    this.reply.raw(encoded);
+    if (!this.#isRunning) this.flush(0);
+  }
+
+  /** Runs what has arrived, until it must wait or nothing whole is left. */
+  #run(): void {
+    this.#isRunning = true;
+    this.#host.beginBatch(this);
+    try {
+      this.#runCommands();
+    } catch (error) {
+      this.#host.onFatal(error as Error);
+    }
+    this.#isRunning = false;
+    this.flush(this.#host.batchTag);
+  }
+
+  #runCommands(): void {
+    while (!this.isClosing) {
+      if (this.reply.pendingBytes > OUTPUT_PENDING_MAX && this.#isOutputStuck()) return;
+      const status = this.parser.next(this.request);
+      if (status === ParseStatus.INCOMPLETE) return;
+      if (status === ParseStatus.MALFORMED) {
+        this.reply.error(this.parser.error);
+        this.isClosing = true;
+        return;
+      }
+      if (this.request.count === 0) continue;
+      const wait = this.#host.execute(this);
+      if (wait !== undefined) {
+        this.#park(wait);
+        return;
+      }
+    }
+  }
+
+  /** Sends what may leave; true when the client is not reading and the session must wait. */
+  #isOutputStuck(): boolean {
+    this.flush(this.#host.batchTag);
+    if (this.reply.pendingBytes <= OUTPUT_PENDING_MAX) return false;
+    this.#pause();
+    return true;
+  }
+
+  #park(wait: Promise<void>): void {
+    this.#isParked = true;
+    wait.then(
+      () => this.#unpark(),
+      (error: Error) => this.#host.onFatal(error),
+    );
+  }
+
+  #unpark(): void {
+    this.#isParked = false;
+    if (this.#isClosed) return;
+    this.#isRunning = true;
+    this.#host.beginBatch(this);
+    let wait: Promise<void> | undefined;
+    try {
+      wait = this.#host.execute(this);
+      if (wait === undefined) this.#runCommands();
+      else this.#park(wait);
+    } catch (error) {
+      this.#host.onFatal(error as Error);
+    }
+    this.#isRunning = false;
+    this.flush(this.#host.batchTag);
+    this.#resumeIfReady();
+  }
+
+  /** Tags what was written since the last flush and sends all that may leave. */
+  flush(tag: number): void {
+    const end = this.reply.length;
+    if (end === 0) {
+      if (this.isClosing && !this.#isParked && !this.#isClosed) this.socket.end();
+      return;
+    }
+    const gates = this.#gateEnds.length;
+    if (tag > this.#host.committed) {
+      const last = gates > 0 ? this.#gateTags[gates - 1]! : 0;
+      if (tag > last) {
+        this.#gateEnds.push(end);
+        this.#gateTags.push(tag);
+        if (gates === 0) this.#host.gate(this);
+      } else {
+        this.#gateEnds[gates - 1] = end;
+      }
+    } else if (gates > 0) {
+      // Replies keep request order: these wait for the ones before them.
+      this.#gateEnds[gates - 1] = end;
+    }
+    this.#send();
+  }
+
+  #send(): void {
+    if (this.#isBlocked || this.#isClosed) return;
+    let ready = this.#readyBytes();
+    while (this.reply.pieces.length > 0 && !this.#isBlocked && ready > 0) {
+      const piece = this.reply.pieces[0]!;
+      if (piece.at >= ready) break;
+      if (piece.at > 0) ready -= this.#write(piece.at);
+      else this.#writePiece(piece);
+    }
+    if (ready > 0 && !this.#isBlocked) this.#write(ready);
+    if (this.reply.length === 0 && this.isClosing && !this.#isParked) this.socket.end();
+  }
+
+  /** Sends buffer[0, count); returns the bytes that have left. */
+  #write(count: number): number {
+    const written = this.socket.write(this.reply.buffer, 0, count);
+    if (written < 0) {
+      this.#isBlocked = true;
+      return 0;
+    }
+    this.#isBlocked = written < count;
+    this.netOutputBytes += written;
+    this.reply.consume(written);
+    for (let i = 0; i < this.#gateEnds.length; i++) this.#gateEnds[i]! -= written;
+    return written;
+  }
+
+  #writePiece(piece: { at: number; bytes: Buffer }): void {
+    const written = Math.max(0, this.socket.write(piece.bytes, 0, piece.bytes.length));
+    this.netOutputBytes += written;
+    this.#isBlocked = written < piece.bytes.length;
+    if (this.#isBlocked) piece.bytes = piece.bytes.subarray(written);
+    else this.reply.pieces.shift();
+  }
+
+  /** Bytes at the start of `reply` whose tags are committed; forgets the gates they pass. */
+  #readyBytes(): number {
+    if (this.#gateEnds.length === 0) return this.reply.length;
+    const committed = this.#host.committed;
+    let ready = 0;
+    while (this.#gateEnds.length > 0 && this.#gateTags[0]! <= committed) {
+      ready = this.#gateEnds.shift()!;
+      this.#gateTags.shift();
+    }
+    return this.#gateEnds.length === 0 ? this.reply.length : ready;
+  }
+
+  /** Goes on with what had to wait for replies to leave. */
+  #continue(): void {
+    if (!this.#isPaused || this.#isParked || this.#isRunning || this.isClosing) return;
+    if (this.reply.pendingBytes > OUTPUT_PENDING_MAX) return;
+    if (this.parser.hasUnread) this.#run();
+    this.#resumeIfReady();
+  }
+
+  #pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.socket.pause();
+  }
+
+  #resumeIfReady(): void {
+    if (!this.#isPaused || this.#isParked || this.isClosing) return;
+    if (this.reply.pendingBytes > OUTPUT_PENDING_MAX) return;
+    this.#isPaused = false;
+    this.socket.resume();
+  }
+}

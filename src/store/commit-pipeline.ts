@@ -1,0 +1,162 @@
+/**
+ * Turns into frames, frames into committed writes.
+ *
+ *   records of a turn → closeFrame → write → (sync) → committed advances → gated replies leave
+ *
+ * `committed` is the index of the newest frame that is as durable as configured: with appendfsync no and
+ * everysec the written one, with always the synced one. One sync runs at a time and covers all that was
+ * written before it started (group commit). A write or sync that fails is fatal: nothing is acknowledged after.
+ *
+ *   committed <= log.writtenIndex < log.openIndex
+ */
+import type { Clock, Timer } from "../base/clock.ts";
+import type { Log } from "../wal/log.ts";
+
+export type SyncPolicy = "always" | "everysec" | "no";
+
+const SYNC_INTERVAL_MS = 1000;
+
+export interface CommitEffects {
+  readonly clock: Clock;
+  /** Called after `committed` has advanced. */
+  onCommitted(): void;
+  /** The log can no longer be trusted to keep what it is given; must end the process. */
+  onFatal(error: Error): void;
+}
+
+export class CommitPipeline {
+  readonly #log: Log;
+  readonly #effects: CommitEffects;
+  #policy: SyncPolicy;
+  #isTurnScheduled = false;
+  #isSyncing = false;
+  #failed = false;
+  readonly #ticker: Timer;
+  /** Closed frames that are not committed, oldest first: index, segment number, end offset. */
+  readonly #pending: { index: number; segment: number; end: number }[] = [];
+  #committedSegment: number;
+  #committedEnd: number;
+  /** Index of the newest committed frame. */
+  committed: number;
+  /** Milliseconds on the monotonic clock at which the last sync ended, and how long it took. */
+  lastSyncMs = 0;
+  lastSyncDurationMs = 0;
+
+  constructor(log: Log, policy: SyncPolicy, effects: CommitEffects) {
+    this.#log = log;
+    this.#policy = policy;
+    this.#effects = effects;
+    this.committed = log.writtenIndex;
+    this.#committedSegment = log.active.number;
+    this.#committedEnd = log.openFrameStart;
+    this.#ticker = effects.clock.every(SYNC_INTERVAL_MS, () => this.#tick());
+  }
+
+  get policy(): SyncPolicy {
+    return this.#policy;
+  }
+
+  set policy(policy: SyncPolicy) {
+    this.#policy = policy;
+    if (policy === "always") this.#startSync();
+    else this.#advance(this.#log.writtenIndex);
+  }
+
+  get isSyncing(): boolean {
+    return this.#isSyncing;
+  }
+
+  /** Whether the record at `offset` of segment `number` lies in a committed frame. Hot. */
+  isCommitted(number: number, offset: number): boolean {
+    if (number !== this.#committedSegment) return number < this.#committedSegment;
+    return offset < this.#committedEnd;
+  }
+
+  /** Ends the turn once all sockets that are ready now have been served. Hot: called for every write. */
+  schedule(): void {
+    if (this.#isTurnScheduled) return;
+    this.#isTurnScheduled = true;
+    this.#effects.clock.immediate(this.#onTurnEnd);
+  }
+
+  readonly #onTurnEnd = (): void => {
+    this.#isTurnScheduled = false;
+    this.endTurn();
+  };
+
+  /** Closes the open frame, if it holds records, and writes what is closed. */
+  endTurn(): void {
+    if (this.#failed) return;
+    try {
+      if (this.#log.hasOpenRecords) this.closeFrame();
+      this.#log.write();
+    } catch (error) {
+      this.#fail(error as Error);
+      return;
+    }
+    if (this.#policy === "always") this.#startSync();
+    else this.#advance(this.#log.writtenIndex);
+  }
+
+  /** Seals what the turn has so far; endTurn() or a roll writes it. */
+  closeFrame(): void {
+    const log = this.#log;
+    log.closeFrame(Math.max(log.clockMs, this.#effects.clock.wallMs()));
+    this.#pending.push({
+      index: log.openIndex - 1,
+      segment: log.active.number,
+      end: log.openFrameStart,
+    });
+  }
+
+  /** Writes and syncs everything, on this thread: shutdown. */
+  finish(): void {
+    this.#ticker.cancel();
+    if (this.#failed) return;
+    if (this.#log.hasOpenRecords) this.closeFrame();
+    this.#log.write();
+    this.#log.syncNow();
+    this.#advance(this.#log.writtenIndex);
+  }
+
+  #tick(): void {
+    if (this.#policy === "everysec") this.#startSync();
+  }
+
+  #startSync(): void {
+    if (this.#isSyncing || this.#failed) return;
+    if (this.#log.durableIndex === this.#log.writtenIndex) {
+      this.#advance(this.#log.writtenIndex);
+      return;
+    }
+    this.#isSyncing = true;
+    const startMs = this.#effects.clock.monotonicMs();
+    this.#log.sync().then(
+      (index) => {
+        this.#isSyncing = false;
+        this.lastSyncMs = this.#effects.clock.monotonicMs();
+        this.lastSyncDurationMs = this.lastSyncMs - startMs;
+        if (this.#policy !== "always") return;
+        this.#advance(index);
+        if (this.#log.writtenIndex > index) this.#startSync();
+      },
+      (error: Error) => this.#fail(error),
+    );
+  }
+
+  #advance(index: number): void {
+    if (index <= this.committed) return;
+    this.committed = index;
+    while (this.#pending.length > 0 && this.#pending[0]!.index <= index) {
+      const frame = this.#pending.shift()!;
+      this.#committedSegment = frame.segment;
+      this.#committedEnd = frame.end;
+    }
+    this.#effects.onCommitted();
+  }
+
+  #fail(error: Error): void {
+    this.#failed = true;
+    this.#effects.onFatal(error);
+  }
+}

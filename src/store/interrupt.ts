@@ -1,0 +1,53 @@
+/**
+ * Why a unit (a command, or a whole EXEC) cannot go on now. Thrown by the store in the middle of a handler: the
+ * caller takes the unit back with abortUnit(), waits for what resolve() returns, and runs the unit again from
+ * its start, synchronously. Nothing read before a wait is used after it.
+ *
+ * Interrupts are made once and reused: throwing one costs about half a microsecond and is rare.
+ */
+export class Interrupt extends Error {
+  override readonly name = "Interrupt";
+}
+
+/** The active segment has no room for the unit: it goes to the next one. */
+export const SEGMENT_FULL = new Interrupt("the active segment is full");
+/** The memtable's table must grow, which it cannot within a unit. */
+export const INDEX_FULL = new Interrupt("the memtable is crowded");
+/** A block that a read needs is not in memory. */
+export const COLD_READ = new Interrupt("a block must be read from disk");
+/** Work that cannot be done within the turn was started by prepare(). */
+export const PREPARING = new Interrupt("slow work is being done first");
+
+/**
+ * Slow work of one unit: what prepare() started, and the results that the next run of the unit takes in the same
+ * order. Owned by a session, so that other units can run in between.
+ */
+export class UnitWork {
+  readonly results: unknown[] = [];
+  next = 0;
+  pending: Promise<unknown> | undefined = undefined;
+
+  /** Before each run of the unit. */
+  rewind(): void {
+    this.next = 0;
+  }
+
+  /** After the unit has ended. */
+  clear(): void {
+    if (this.results.length > 0) this.results.length = 0;
+    this.next = 0;
+  }
+}
+
+/** The unit cannot run at all; `reply` is the error for the client. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+  readonly reply: string;
+
+  constructor(reply: string) {
+    super(reply);
+    this.reply = reply;
+  }
+}
+
+export const TOO_LARGE = new Refusal("ERR the transaction is larger than one log segment");

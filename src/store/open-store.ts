@@ -1,0 +1,171 @@
+/**
+ * Opens the store of a data directory: identity, tables, then the log behind them.
+ *
+ *   <dir>/IDENTITY     what the directory is (identity.ts)
+ *   <dir>/wal/         segments of the log (wal/segment.ts)
+ *   <dir>/tables/      tables, manifests and CURRENT (lsm/)
+ */
+import type { Clock } from "../base/clock.ts";
+import type { FileSystem } from "../base/file-system.ts";
+import type { HashSeed } from "../base/order-hash.ts";
+import { Lsm } from "../lsm/lsm.ts";
+import type { LsmTuning } from "../lsm/lsm-options.ts";
+import { Memtable } from "../lsm/memtable.ts";
+import type { StorageExecutor } from "../lsm/storage-executor.ts";
+import { Log } from "../wal/log.ts";
+import { type Arena, ArenaPool } from "../wal/segment.ts";
+import { CommitPipeline, type SyncPolicy } from "./commit-pipeline.ts";
+import { openIdentity } from "./identity.ts";
+import { KeyCounts } from "./key-counts.ts";
+import { largestSegmentBytes, recover } from "./recovery.ts";
+import { Replay } from "./replay.ts";
+import { Segments } from "./segments.ts";
+import { Store } from "./store.ts";
+
+export interface StoreOptions {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly executor: StorageExecutor;
+  /** At least 24 random bytes, used when the directory is new. */
+  readonly random: Uint8Array;
+  readonly syncPolicy: SyncPolicy;
+  /** A power of two. */
+  readonly segmentBytes: number;
+  /** Memory for segments; at least three are kept whatever their size. */
+  readonly segmentPoolBytes: number;
+  readonly tuning: Partial<LsmTuning>;
+  /** Free disk space below which writes are refused. */
+  readonly minFreeDiskBytes: () => number;
+  /** Longest value in bytes. */
+  readonly valueBytesMax: number;
+  /** The log or the tables can no longer be trusted: the process must end. */
+  onFatal(error: Error): void;
+  /** Replies whose tag is at most Store.committed may leave. */
+  onCommitted(): void;
+  onRecovering(doneBytes: number, totalBytes: number): void;
+}
+
+export interface RecoverySummary {
+  readonly replayedBytes: number;
+  readonly cutBytes: number;
+  readonly records: number;
+}
+
+const SEGMENTS_MIN = 3;
+/** Bytes of arena per bucket of the memtable at its largest. */
+const ARENA_BYTES_PER_BUCKET = 64;
+
+export async function openStore(
+  options: StoreOptions,
+): Promise<{ store: Store; recovery: RecoverySummary }> {
+  const { fileSystem, directory, clock } = options;
+  const walDirectory = `${directory}/wal`;
+  for (const path of [directory, walDirectory, `${directory}/tables`])
+    fileSystem.makeDirectory(path);
+  const identity = openIdentity(fileSystem, directory, options.random);
+  const seed: HashSeed = { low: identity.hashSeed[0], high: identity.hashSeed[1] };
+  fileSystem.syncDirectory(directory);
+
+  let log: Log | undefined;
+  let store: Store | undefined;
+  const lsm = Lsm.open({
+    fileSystem,
+    directory: `${directory}/tables`,
+    executor: options.executor,
+    nowMicros: () => clock.monotonicMicros(),
+    clockMs: () => log?.clockMs ?? 0,
+    hashSeed: seed,
+    tuning: options.tuning,
+    onError: (error) => options.onFatal(error),
+    onExpired: (batch) => store?.expireBatch(batch),
+  });
+  const segmentBytes = Math.max(
+    options.segmentBytes,
+    powerOfTwo(largestSegmentBytes(fileSystem, walDirectory)),
+  );
+  const segmentCount = Math.max(SEGMENTS_MIN, Math.floor(options.segmentPoolBytes / segmentBytes));
+  const pool = new ArenaPool(segmentBytes, segmentCount);
+  const memtable = new Memtable(
+    segmentBytes,
+    powerOfTwo((segmentBytes * segmentCount) / ARENA_BYTES_PER_BUCKET),
+  );
+  const counts = new KeyCounts(memtable);
+  counts.load(lsm.baseCounts);
+  const segments = new Segments({
+    deleteLogsBefore: (segment) => log?.deleteBefore(segment),
+    counts,
+    lsm,
+    memtable,
+    pool,
+    flushTrigger: Math.max(1, Math.floor(segmentCount / 4)),
+    onFatal: (error) => options.onFatal(error),
+    onFlushed: () => store?.onFlushed(),
+  });
+  const replay = new Replay({ lsm, memtable, counts, seed });
+  const recovered = await recover({
+    fileSystem,
+    directory: walDirectory,
+    seed,
+    flushedSequence: lsm.flushedSequence,
+    takeArena: () => takeArena(segments),
+    giveArena: (arena) => pool.give(arena),
+    beginSegment: (segment, firstSequence) => segments.adopt(segment, firstSequence),
+    replay: (segment, start, end, fields) => replay.frame(segment, start, end, fields),
+    onProgress: (done, total) => options.onRecovering(done, total),
+  });
+  log = new Log(fileSystem, walDirectory, {
+    seed,
+    position: recovered.position,
+    segments: recovered.segments,
+  });
+  await startSegment(log, segments, lsm);
+  const pipeline = new CommitPipeline(log, options.syncPolicy, {
+    clock,
+    onCommitted: () => {
+      store?.onCommitted();
+      options.onCommitted();
+    },
+    onFatal: (error) => options.onFatal(error),
+  });
+  segments.bind(log, pipeline);
+  store = new Store({ log, lsm, memtable, pipeline, counts, segments, seed, options });
+  return {
+    store,
+    recovery: {
+      replayedBytes: recovered.replayedBytes,
+      cutBytes: recovered.cutBytes,
+      records: replay.records,
+    },
+  };
+}
+
+/** Goes on in the last segment when it has room, else in a new one. */
+async function startSegment(log: Log, segments: Segments, lsm: Lsm): Promise<void> {
+  segments.markFlushedBefore(lsm.flushedSequence);
+  const last = log.segments.at(-1);
+  if (last !== undefined && segments.canResume(last)) {
+    log.resume(last);
+    return;
+  }
+  for (;;) {
+    const arena = await takeArena(segments);
+    segments.adopt(log.roll(arena), log.nextSequence);
+    return;
+  }
+}
+
+async function takeArena(segments: Segments): Promise<Arena> {
+  for (;;) {
+    const arena = segments.takeArena();
+    if (arena !== undefined) return arena;
+    await segments.flush();
+  }
+}
+
+/** The smallest power of two that is at least `value`. */
+function powerOfTwo(value: number): number {
+  let power = 1;
+  while (power < value) power *= 2;
+  return power;
+}

@@ -1,0 +1,310 @@
+/**
+ * Records by key: the newest one of a (key, sub-key) in memory or tables, and new ones into the open frame.
+ *
+ *   select(key) [→ selectPart(sub-key)] → find() / append(type, value)      between beginUnit and endUnit/abortUnit
+ *
+ * Knows nothing of expiry or of what values mean; store.ts does. `tag` gathers the highest frame index that the
+ * units of a batch wrote or read.
+ *
+ * Hot: select, find and append run once per command, on offsets, without allocation.
+ */
+import { copyBytes } from "../base/bytes.ts";
+import { type HashSeed, orderHash } from "../base/order-hash.ts";
+import {
+  alignRecord,
+  RECORD_EXPIRY_BYTES,
+  RECORD_HEADER_BYTES,
+  RecordFlag,
+  RecordType,
+} from "../base/record.ts";
+import { SLOT_COUNT, slotOf } from "../base/slot.ts";
+import type { Lsm } from "../lsm/lsm.ts";
+import { indexHashOf, type Memtable } from "../lsm/memtable.ts";
+import { isLiveType, type KeyQuery, prefixOf, type RecordView } from "../lsm/order-key.ts";
+import { FindStatus } from "../lsm/table-reader.ts";
+import type { Log } from "../wal/log.ts";
+import type { CommitPipeline } from "./commit-pipeline.ts";
+import { COLD_READ, INDEX_FULL, SEGMENT_FULL, TOO_LARGE } from "./interrupt.ts";
+import type { KeyCounts } from "./key-counts.ts";
+import { applyRangeDeletion } from "./range-deletion.ts";
+
+const TWO_32 = 0x1_0000_0000;
+const NO_BYTES = Buffer.alloc(0);
+/** Buckets checked for stale entries per turn that wrote. */
+const SWEEP_BUCKETS = 512;
+
+export interface RecordsParts {
+  readonly log: Log;
+  readonly lsm: Lsm;
+  readonly memtable: Memtable;
+  readonly pipeline: CommitPipeline;
+  readonly counts: KeyCounts;
+  readonly seed: HashSeed;
+}
+
+export function emptyQuery(): KeyQuery {
+  return {
+    bytes: NO_BYTES,
+    keyStart: 0,
+    keyEnd: 0,
+    subBytes: NO_BYTES,
+    subKeyStart: 0,
+    subKeyEnd: 0,
+    slot: 0,
+    hash: 0,
+    prefix: 0,
+  };
+}
+
+export class Records {
+  readonly #log: Log;
+  readonly #lsm: Lsm;
+  readonly #memtable: Memtable;
+  readonly #pipeline: CommitPipeline;
+  readonly #counts: KeyCounts;
+  readonly #seedLow: number;
+  readonly #seedHigh: number;
+  readonly #undo: (() => void)[] = [];
+  #indexHash = 0;
+  #hasWrites = false;
+  /** Frame index of the newest deletion of all keys: "absent" may depend on it. */
+  #deletionIndex = 0;
+  /** Deletions of all keys whose frames are not committed: sequence and frame index, oldest first. */
+  readonly #uncommittedDeletions: { sequence: number; index: number }[] = [];
+  /** What select() set. */
+  readonly query: KeyQuery = emptyQuery();
+  /** Highest frame index that the current batch's replies depend on; 0: none. */
+  tag = 0;
+  /** False while no table exists: then memory knows every key. */
+  tablesMayHoldKeys: boolean;
+  /** Told of every key that is written. */
+  onWrite: ((bytes: Uint8Array, start: number, end: number) => void) | undefined = undefined;
+
+  constructor(parts: RecordsParts) {
+    this.#log = parts.log;
+    this.#lsm = parts.lsm;
+    this.#memtable = parts.memtable;
+    this.#pipeline = parts.pipeline;
+    this.#counts = parts.counts;
+    this.#seedLow = parts.seed.low;
+    this.#seedHigh = parts.seed.high;
+    this.tablesMayHoldKeys = parts.lsm.info.levels.some((level) => level.tables > 0);
+  }
+
+  get hasWrites(): boolean {
+    return this.#hasWrites;
+  }
+
+  /** Sequence that the next record will have. */
+  get nextSequence(): number {
+    return this.#log.nextSequence;
+  }
+
+  /** Bytes that one unit can write at most, and that the open one has written. */
+  get unitBytesMax(): number {
+    return this.#log.unitBytesMax;
+  }
+
+  get unitBytes(): number {
+    return this.#hasWrites ? this.#log.unitBytes : 0;
+  }
+
+  beginUnit(): void {
+    this.#hasWrites = false;
+  }
+
+  endUnit(): void {
+    if (!this.#hasWrites) return;
+    this.#hasWrites = false;
+    this.#undo.length = 0;
+    this.#counts.endUnit();
+    this.#memtable.sweep(SWEEP_BUCKETS / 64);
+    this.#pipeline.schedule();
+  }
+
+  /** Takes back everything since beginUnit(). */
+  abortUnit(): void {
+    if (!this.#hasWrites) return;
+    this.#hasWrites = false;
+    while (this.#undo.length > 0) this.#undo.pop()!();
+    this.#memtable.undo();
+    this.#log.rollback();
+    this.#counts.undoUnit();
+  }
+
+  /** Makes bytes[start, end) the key that find and append mean. Borrows the bytes. */
+  select(bytes: Uint8Array, start: number, end: number): void {
+    const query = this.query;
+    const hash = orderHash(bytes, start, end, this.#seedLow, this.#seedHigh);
+    const slot = slotOf(bytes, start, end);
+    query.bytes = bytes;
+    query.keyStart = start;
+    query.keyEnd = end;
+    query.subKeyStart = 0;
+    query.subKeyEnd = 0;
+    query.hash = hash;
+    query.slot = slot;
+    query.prefix = prefixOf(slot, hash);
+    this.#indexHash = hash;
+  }
+
+  /** Narrows the selection to one part of the selected key; an empty sub-key selects the key itself again. */
+  selectPart(subBytes: Uint8Array, start: number, end: number): void {
+    const query = this.query;
+    query.subBytes = subBytes;
+    query.subKeyStart = start;
+    query.subKeyEnd = end;
+    this.#indexHash = start === end ? query.hash : indexHashOf(query);
+  }
+
+  /** Whether the selection has a record, a tombstone included; `view` then shows the newest. */
+  find(view: RecordView): boolean {
+    const position = this.#memtable.find(this.query, this.#indexHash);
+    if (position !== 0) {
+      this.#gate(position);
+      this.#memtable.view(position, view);
+      return true;
+    }
+    if (this.#deletionIndex > this.#pipeline.committed) this.tagAtLeast(this.#deletionIndex);
+    if (!this.tablesMayHoldKeys) return false;
+    const status = this.#lsm.find(this.query, view);
+    if (status === FindStatus.COLD) throw COLD_READ;
+    return status === FindStatus.FOUND;
+  }
+
+  /** Makes the batch's replies wait for frame `index`. */
+  tagAtLeast(index: number): void {
+    if (index > this.tag) this.tag = index;
+  }
+
+  /** Makes the batch's replies wait for all that has been written: they depend on more than their keys. */
+  tagNewest(): void {
+    const log = this.#log;
+    this.tagAtLeast(log.hasOpenRecords ? log.openIndex : log.openIndex - 1);
+  }
+
+  /** Notes that the batch's replies depend on the record at `position`, unless it is committed. */
+  #gate(position: number): void {
+    const number = this.#memtable.segmentAt(position).arena!.number;
+    const offset = this.#memtable.offsetAt(position);
+    if (this.#pipeline.isCommitted(number, offset)) return;
+    const log = this.#log;
+    const isOpen = number === log.active.number && offset >= log.openFrameStart;
+    this.tagAtLeast(isOpen ? log.openIndex : log.openIndex - 1);
+  }
+
+  /**
+   * Writes a record of the selection with value[start, end). expiry: milliseconds since the epoch, 0 for none.
+   * Throws an Interrupt when the unit has to move to another segment.
+   */
+  append(
+    type: number,
+    flags: number,
+    value: Uint8Array,
+    start: number,
+    end: number,
+    expiry: number,
+  ): void {
+    const query = this.query;
+    const memtable = this.#memtable;
+    const keyBytes = query.keyEnd - query.keyStart;
+    const subKeyBytes = query.subKeyEnd - query.subKeyStart;
+    const valueBytes = end - start;
+    const headerBytes = RECORD_HEADER_BYTES + (expiry === 0 ? 0 : RECORD_EXPIRY_BYTES);
+    const bytes = alignRecord(headerBytes + keyBytes + subKeyBytes + valueBytes);
+    const offset = this.#reserve(bytes);
+    const segment = this.#log.active;
+    const words = segment.words;
+    const word = offset >>> 2;
+    const allFlags = expiry === 0 ? flags : flags | RecordFlag.EXPIRES;
+    // The padding is part of the record's bytes, so it is always zero.
+    words[(offset + bytes - 8) >>> 2] = 0;
+    words[(offset + bytes - 4) >>> 2] = 0;
+    words[word] = type | (allFlags << 8) | (query.slot << 16);
+    words[word + 1] = query.hash;
+    words[word + 2] = valueBytes;
+    words[word + 3] = keyBytes | (subKeyBytes << 16);
+    if (expiry !== 0) {
+      words[word + 4] = expiry | 0;
+      words[word + 5] = (expiry / TWO_32) | 0;
+      memtable.active.expiringCount++;
+    }
+    const keyAt = offset + headerBytes;
+    copyBytes(query.bytes, query.keyStart, query.keyEnd, segment.bytes, keyAt);
+    if (subKeyBytes !== 0) {
+      copyBytes(
+        query.subBytes,
+        query.subKeyStart,
+        query.subKeyEnd,
+        segment.bytes,
+        keyAt + keyBytes,
+      );
+    }
+    copyBytes(value, start, end, segment.bytes, keyAt + keyBytes + subKeyBytes);
+    const previous = memtable.insert(query, this.#indexHash, offset);
+    if (subKeyBytes === 0) this.#count(isLiveType(type) ? 1 : 0, previous);
+  }
+
+  /** Deletes all keys. */
+  appendDeletionOfAll(): void {
+    const bytes = alignRecord(RECORD_HEADER_BYTES + 4);
+    const offset = this.#reserve(bytes);
+    const sequence = this.#log.nextSequence - 1;
+    const { words, number } = this.#log.active;
+    const word = offset >>> 2;
+    words.fill(0, word, word + (bytes >>> 2));
+    words[word] = RecordType.RANGE_DELETION;
+    words[word + 2] = 4;
+    words[word + 4] = SLOT_COUNT << 16;
+    this.#memtable.insertUnindexed(offset);
+    const parts = { memtable: this.#memtable, counts: this.#counts, lsm: this.#lsm };
+    this.#undo.push(applyRangeDeletion(parts, number, { offset, sequence }));
+    const deletion = { sequence, index: this.#log.openIndex };
+    const before = this.#deletionIndex;
+    this.#deletionIndex = deletion.index;
+    this.#uncommittedDeletions.push(deletion);
+    this.#undo.push(() => {
+      this.#deletionIndex = before;
+      this.#uncommittedDeletions.pop();
+    });
+  }
+
+  /** The commit index has grown: deletions of all keys that it covers give their tables back. */
+  onCommitted(): void {
+    const deletions = this.#uncommittedDeletions;
+    while (deletions.length > 0 && deletions[0]!.index <= this.#pipeline.committed) {
+      this.#lsm.commitRangeDeletion(deletions.shift()!.sequence);
+    }
+  }
+
+  #reserve(bytes: number): number {
+    const log = this.#log;
+    const memtable = this.#memtable;
+    if (!this.#hasWrites) {
+      if (memtable.isCrowded) memtable.grow();
+      this.#hasWrites = true;
+      log.beginUnit();
+      memtable.begin();
+    } else if (memtable.isCrowded) {
+      throw INDEX_FULL;
+    }
+    if (memtable.active.isFull) throw SEGMENT_FULL;
+    const offset = log.reserve(bytes);
+    if (offset < 0) throw log.unitBytes + bytes > log.unitBytesMax ? TOO_LARGE : SEGMENT_FULL;
+    this.tag = log.openIndex;
+    return offset;
+  }
+
+  #count(live: number, previous: number): void {
+    const query = this.query;
+    if (this.onWrite !== undefined) this.onWrite(query.bytes, query.keyStart, query.keyEnd);
+    if (previous !== 0) {
+      const delta = live - (isLiveType(this.#memtable.typeAt(previous)) ? 1 : 0);
+      if (delta !== 0) this.#counts.add(query.slot, delta);
+    } else if (this.tablesMayHoldKeys) {
+      this.#memtable.markUnknown();
+    } else if (live === 1) {
+      this.#counts.add(query.slot, 1);
+    }
+  }
+}

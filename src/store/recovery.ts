@@ -1,0 +1,279 @@
+/**
+ * Start from what the disk holds: every frame of the log that follows the tables, into the memtable.
+ *
+ *   files, oldest first → arena → frames in chain order → records with sequence ≥ flushedSequence → memtable
+ *
+ * The log ends at its first bad frame: torn, unchained or missing. If a valid frame further on says that the bad
+ * one was durable, bytes that were promised are gone: CorruptionError, nothing is changed. Otherwise the rest is
+ * cut off, and the cut and all that is kept are synced before anything is served.
+ */
+import { assert } from "../base/assert.ts";
+import { CorruptionError } from "../base/errors.ts";
+import type { File, FileSystem } from "../base/file-system.ts";
+import type { HashSeed } from "../base/order-hash.ts";
+import {
+  FRAME_HEADER_BYTES,
+  type FrameFields,
+  frameChecksumAt,
+  frameLengthAt,
+  framePreviousAt,
+  readFrame,
+  readSegmentHeader,
+  SEGMENT_HEADER_BYTES,
+} from "../wal/frame.ts";
+import { LOG_START, type LogPosition } from "../wal/log.ts";
+import { type Arena, Segment, segmentFileName, segmentNumberOf } from "../wal/segment.ts";
+
+export interface RecoveryEffects {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly seed: HashSeed;
+  /** Everything before it is in tables. */
+  readonly flushedSequence: number;
+  /** An arena for the next segment; may wait for a flush. */
+  takeArena(): Promise<Arena>;
+  giveArena(arena: Arena): void;
+  /** The segment's records follow, in frames. */
+  beginSegment(segment: Segment, firstSequence: number): void;
+  /** Records of the frame arena[start, end). */
+  replay(segment: Segment, start: number, end: number, fields: FrameFields): void;
+  onProgress(doneBytes: number, totalBytes: number): void;
+}
+
+export interface Recovered {
+  readonly position: LogPosition;
+  readonly segments: readonly Segment[];
+  readonly replayedBytes: number;
+  /** Bytes after the last good frame that were cut off. */
+  readonly cutBytes: number;
+}
+
+/** Bytes of the largest log file: arenas must hold it. */
+export function largestSegmentBytes(fileSystem: FileSystem, directory: string): number {
+  let largest = 0;
+  for (const name of logFiles(fileSystem, directory)) {
+    const file = fileSystem.open(`${directory}/${name}`, "read");
+    largest = Math.max(largest, file.size());
+    file.close();
+  }
+  return largest;
+}
+
+function logFiles(fileSystem: FileSystem, directory: string): string[] {
+  return fileSystem.list(directory).filter((name) => segmentNumberOf(name) !== undefined);
+}
+
+export async function recover(effects: RecoveryEffects): Promise<Recovered> {
+  const recovery = new Recovery(effects);
+  return await recovery.run();
+}
+
+class Recovery {
+  readonly #effects: RecoveryEffects;
+  readonly #segments: Segment[] = [];
+  #last: FrameFields | undefined = undefined;
+  #lastChecksum = 0n;
+  #replayedBytes = 0;
+  #cutBytes = 0;
+
+  constructor(effects: RecoveryEffects) {
+    this.#effects = effects;
+  }
+
+  async run(): Promise<Recovered> {
+    const { fileSystem, directory } = this.#effects;
+    const names = logFiles(fileSystem, directory);
+    const total = names.reduce((sum, name) => sum + this.#sizeOf(name), 0);
+    let done = 0;
+    for (let i = 0; i < names.length; i++) {
+      const bytes = this.#sizeOf(names[i]!);
+      const isWhole = await this.#readSegment(names[i]!, names.slice(i + 1));
+      done += bytes;
+      this.#effects.onProgress(done, total);
+      if (!isWhole) break;
+    }
+    this.#syncKept();
+    return {
+      position: this.#position(),
+      segments: this.#segments,
+      replayedBytes: this.#replayedBytes,
+      cutBytes: this.#cutBytes,
+    };
+  }
+
+  #sizeOf(name: string): number {
+    const file = this.#effects.fileSystem.open(`${this.#effects.directory}/${name}`, "read");
+    const size = file.size();
+    file.close();
+    return size;
+  }
+
+  #position(): LogPosition {
+    const last = this.#last;
+    if (last === undefined) {
+      return { ...LOG_START, nextSequence: Math.max(1, this.#effects.flushedSequence) };
+    }
+    return {
+      nextIndex: last.index + 1,
+      nextSequence: Math.max(last.firstSequence + last.recordCount, this.#effects.flushedSequence),
+      previousChecksum: this.#lastChecksum,
+      clockMs: last.clockMs,
+      epoch: last.epoch,
+    };
+  }
+
+  /** Replays one file; false when the log ends in it. */
+  async #readSegment(name: string, rest: string[]): Promise<boolean> {
+    const { fileSystem, directory } = this.#effects;
+    const path = `${directory}/${name}`;
+    const arena = await this.#effects.takeArena();
+    const file = fileSystem.open(path, "read-write");
+    const size = file.read(arena.bytes.subarray(0, Math.min(file.size(), arena.bytes.length)), 0);
+    const header = readSegmentHeader(arena, size);
+    const isRight = header !== undefined && header.number === segmentNumberOf(name);
+    if (isRight && !this.#isOwn(header.seed)) {
+      throw new CorruptionError("the log belongs to another data directory", { path, offset: 0 });
+    }
+    const segment = new Segment(segmentNumberOf(name)!, arena, file, true);
+    const end = isRight ? this.#replayFrames(segment, size, header.firstIndex) : 0;
+    if (end === size && isRight && this.#continues(segment, rest)) {
+      this.#keep(segment, end);
+      return true;
+    }
+    const isLast = end === size && isRight && rest.length === 0;
+    if (!isLast) {
+      const missing = this.#last === undefined ? (header?.firstIndex ?? 1) : this.#last.index + 1;
+      this.#requireNotDurable({ path, missing }, { arena, end, size }, rest);
+    }
+    this.#cut(segment, end, { size, isRight, rest });
+    return false;
+  }
+
+  #isOwn(seed: HashSeed): boolean {
+    return seed.low === this.#effects.seed.low && seed.high === this.#effects.seed.high;
+  }
+
+  /** Whether the next file is the next segment (its own content is judged when it is read). */
+  #continues(segment: Segment, rest: string[]): boolean {
+    return rest.length > 0 && segmentNumberOf(rest[0]!) === segment.number + 1;
+  }
+
+  /** Replays frames while they chain; returns where the first one that does not starts. */
+  #replayFrames(segment: Segment, size: number, firstIndex: number): number {
+    const arena = segment.arena;
+    let offset = SEGMENT_HEADER_BYTES;
+    let isFirst = true;
+    for (;;) {
+      const length = frameLengthAt(arena, offset, size);
+      if (length === 0) return offset;
+      const fields = readFrame(arena, offset);
+      const chains =
+        this.#last === undefined
+          ? fields.index === firstIndex
+          : fields.index === this.#last.index + 1 &&
+            framePreviousAt(arena, offset) === this.#lastChecksum;
+      if (!chains) return offset;
+      if (isFirst) this.#effects.beginSegment(segment, fields.firstSequence);
+      isFirst = false;
+      this.#effects.replay(segment, offset + FRAME_HEADER_BYTES, offset + length, fields);
+      segment.lastIndex = fields.index;
+      this.#last = fields;
+      this.#lastChecksum = frameChecksumAt(arena, offset);
+      this.#replayedBytes += length;
+      offset += length;
+    }
+  }
+
+  #keep(segment: Segment, end: number): void {
+    if (segment.lastIndex === 0) {
+      // Nothing but a header: a segment that was just begun.
+      this.#effects.beginSegment(segment, this.#position().nextSequence);
+    }
+    segment.end = end;
+    segment.writtenEnd = end;
+    this.#segments.push(segment);
+  }
+
+  /** Ends the log at `end` of `segment`: drops the rest of its file and all later files, newest first. */
+  #cut(
+    segment: Segment,
+    end: number,
+    found: { size: number; isRight: boolean; rest: string[] },
+  ): void {
+    const { fileSystem, directory } = this.#effects;
+    for (const name of [...found.rest].reverse()) {
+      this.#cutBytes += this.#sizeOf(name);
+      fileSystem.remove(`${directory}/${name}`);
+    }
+    if (!found.isRight) {
+      this.#cutBytes += found.size;
+      segment.file.close();
+      fileSystem.remove(segment.file.path);
+      this.#effects.giveArena(segment.arena);
+      return;
+    }
+    if (end < found.size) {
+      this.#cutBytes += found.size - end;
+      segment.file.truncate(end);
+    }
+    this.#keep(segment, end);
+  }
+
+  /** Throws when a valid frame after the end of the log says that the next frame was durable. */
+  #requireNotDurable(
+    at: { path: string; missing: number },
+    bad: { arena: Arena; end: number; size: number },
+    rest: string[],
+  ): void {
+    const { path, missing } = at;
+    const place = { path, offset: bad.end };
+    if (callsDurable(bad.arena, bad.end, bad.size, missing)) {
+      throw new CorruptionError(
+        `frame ${missing} of the log is damaged, though it was synced`,
+        place,
+      );
+    }
+    for (const name of rest) {
+      const file = this.#effects.fileSystem.open(`${this.#effects.directory}/${name}`, "read");
+      const bytes = Buffer.from(new ArrayBuffer(alignUp(file.size())));
+      const size = file.read(bytes.subarray(0, file.size()), 0);
+      file.close();
+      const views = {
+        bytes,
+        words: new Int32Array(bytes.buffer),
+        words64: new BigUint64Array(bytes.buffer),
+      };
+      if (callsDurable(views, SEGMENT_HEADER_BYTES, size, missing)) {
+        throw new CorruptionError(
+          `frame ${missing} of the log is damaged or missing, though ${segmentFileName(segmentNumberOf(name)!)} follows it`,
+          place,
+        );
+      }
+    }
+  }
+
+  #syncKept(): void {
+    const { fileSystem, directory } = this.#effects;
+    for (const segment of this.#segments) (segment.file as File).sync();
+    fileSystem.syncDirectory(directory);
+  }
+}
+
+function alignUp(bytes: number): number {
+  return (bytes + 7) & ~7;
+}
+
+/** Whether a valid frame in arena[from, end) has a durable index of at least `index`. Only after damage: slow. */
+function callsDurable(
+  arena: Pick<Arena, "bytes" | "words" | "words64">,
+  from: number,
+  end: number,
+  index: number,
+): boolean {
+  assert(from % 8 === 0, "frames start at multiples of 8");
+  for (let offset = from; offset + FRAME_HEADER_BYTES <= end; offset += 8) {
+    if (frameLengthAt(arena, offset, end) === 0) continue;
+    if (readFrame(arena, offset).durableIndex >= index) return true;
+  }
+  return false;
+}

@@ -1,0 +1,113 @@
+/** Recovery's last step: the records of good frames into the memtable, and into the counts. */
+import { assert } from "../base/assert.ts";
+import type { HashSeed } from "../base/order-hash.ts";
+import {
+  expiryAt,
+  hashAt,
+  keyBytesAt,
+  keyStartAt,
+  RecordType,
+  recordBytesAt,
+  slotAt,
+  subKeyBytesAt,
+  typeAt,
+} from "../base/record.ts";
+import { SLOT_COUNT } from "../base/slot.ts";
+import type { Lsm } from "../lsm/lsm.ts";
+import { indexHashOf, type Memtable } from "../lsm/memtable.ts";
+import { isLiveType, type KeyQuery, prefixOf } from "../lsm/order-key.ts";
+import type { FrameFields } from "../wal/frame.ts";
+import type { Segment } from "../wal/segment.ts";
+import type { KeyCounts } from "./key-counts.ts";
+import { applyRangeDeletion } from "./range-deletion.ts";
+
+export interface ReplayParts {
+  readonly lsm: Lsm;
+  readonly memtable: Memtable;
+  readonly counts: KeyCounts;
+  readonly seed: HashSeed;
+}
+
+export class Replay {
+  readonly #parts: ReplayParts;
+  readonly #flushedSequence: number;
+  readonly #tablesMayHoldKeys: boolean;
+  readonly #query: KeyQuery;
+  records = 0;
+
+  constructor(parts: ReplayParts) {
+    this.#parts = parts;
+    this.#flushedSequence = parts.lsm.flushedSequence;
+    this.#tablesMayHoldKeys = parts.lsm.info.levels.some((level) => level.tables > 0);
+    const bytes = Buffer.alloc(0);
+    this.#query = {
+      bytes,
+      keyStart: 0,
+      keyEnd: 0,
+      subBytes: bytes,
+      subKeyStart: 0,
+      subKeyEnd: 0,
+      slot: 0,
+      hash: 0,
+      prefix: 0,
+    };
+  }
+
+  /** Indexes the records arena[start, end) of one frame. */
+  frame(segment: Segment, start: number, end: number, fields: FrameFields): void {
+    // A flush takes whole segments, so a segment's records are all in tables or none is.
+    if (fields.firstSequence < this.#flushedSequence) return;
+    const { memtable, counts } = this.#parts;
+    if (memtable.isCrowded) memtable.grow();
+    memtable.begin();
+    let offset = start;
+    for (let i = 0; i < fields.recordCount; i++) {
+      this.#record(segment, offset, fields.firstSequence + i);
+      offset += recordBytesAt(segment.words, offset);
+      if (memtable.isCrowded) memtable.grow();
+    }
+    assert(offset === end, "a frame's records fill it");
+    counts.endUnit();
+    this.records += fields.recordCount;
+  }
+
+  #record(segment: Segment, offset: number, sequence: number): void {
+    const { memtable, counts, lsm } = this.#parts;
+    const words = segment.words;
+    const type = typeAt(words, offset);
+    const keyStart = keyStartAt(words, offset);
+    if (type === RecordType.RANGE_DELETION) {
+      memtable.insertUnindexed(offset);
+      const valueStart = keyStart + keyBytesAt(words, offset);
+      const startSlot = segment.bytes.readUInt16LE(valueStart);
+      const endSlot = segment.bytes.readUInt16LE(valueStart + 2);
+      assert(startSlot === 0 && endSlot === SLOT_COUNT, "a range deletion covers all slots");
+      applyRangeDeletion({ memtable, counts, lsm }, segment.number, { offset, sequence });
+      return;
+    }
+    const query = this.#query;
+    const keyEnd = keyStart + keyBytesAt(words, offset);
+    query.bytes = segment.bytes;
+    query.keyStart = keyStart;
+    query.keyEnd = keyEnd;
+    query.subBytes = segment.bytes;
+    query.subKeyStart = keyEnd;
+    query.subKeyEnd = keyEnd + subKeyBytesAt(words, offset);
+    query.slot = slotAt(words, offset);
+    query.hash = hashAt(words, offset);
+    query.prefix = prefixOf(query.slot, query.hash);
+    const isPart = query.subKeyStart !== query.subKeyEnd;
+    const previous = memtable.insert(query, isPart ? indexHashOf(query) : query.hash, offset);
+    if (expiryAt(words, offset) !== 0) memtable.active.expiringCount++;
+    if (isPart) return;
+    const live = isLiveType(type) ? 1 : 0;
+    if (previous !== 0) {
+      const delta = live - (isLiveType(memtable.typeAt(previous)) ? 1 : 0);
+      if (delta !== 0) counts.add(query.slot, delta);
+    } else if (this.#tablesMayHoldKeys) {
+      memtable.markUnknown();
+    } else if (live === 1) {
+      counts.add(query.slot, 1);
+    }
+  }
+}

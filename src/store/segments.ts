@@ -1,0 +1,270 @@
+/**
+ * The life of a segment in memory.
+ *
+ *   active → frozen → flushing → flushed → retired
+ *
+ * The active one takes records. A frozen one is full; once all its frames are committed it is flushed, together
+ * with its neighbours. A flushed one stays as a cache of recent writes until its arena is needed.
+ */
+
+import { SLOT_COUNT } from "../base/slot.ts";
+import type { FlushSource } from "../lsm/flush.ts";
+import type { Lsm } from "../lsm/lsm.ts";
+import { MemorySegment, type Memtable } from "../lsm/memtable.ts";
+import type { Log } from "../wal/log.ts";
+import type { Arena, ArenaPool, Segment } from "../wal/segment.ts";
+import type { CommitPipeline } from "./commit-pipeline.ts";
+import type { KeyCounts } from "./key-counts.ts";
+
+type Phase = "active" | "frozen" | "flushing" | "flushed";
+
+export interface Resident {
+  readonly segment: Segment;
+  readonly memory: MemorySegment;
+  phase: Phase;
+}
+
+export interface SegmentsParts {
+  /** Deletes log files whose records are all in tables. */
+  deleteLogsBefore(segment: Segment): void;
+  readonly counts: KeyCounts;
+  readonly lsm: Lsm;
+  readonly memtable: Memtable;
+  readonly pool: ArenaPool;
+  /** Frozen segments that start a flush. */
+  readonly flushTrigger: number;
+  onFatal(error: Error): void;
+  /** A flush has ended: arenas may be free, counts have settled. */
+  onFlushed(): void;
+}
+
+/** Segments flushed at once: hot keys leave few live records in each, and one table for all is better. */
+const FLUSH_SEGMENTS_MAX = 8;
+/** A recovered segment with less room than this is not worth going on in. */
+const RESUME_ROOM_BYTES = 64 * 1024;
+
+export class Segments {
+  readonly #parts: SegmentsParts;
+  /** Oldest first; the last one is active. */
+  readonly #residents: Resident[] = [];
+  readonly #spare: MemorySegment[] = [];
+  #log: Log | undefined = undefined;
+  #pipeline: CommitPipeline | undefined = undefined;
+  #resolving: Promise<void> | undefined = undefined;
+  #flushing: Promise<void> | undefined = undefined;
+  #isClosing = false;
+  #waiters: (() => void)[] = [];
+  flushCount = 0;
+  /** Times that a unit had to wait for a flush to free an arena. */
+  stallCount = 0;
+
+  constructor(parts: SegmentsParts) {
+    this.#parts = parts;
+    parts.counts.unflushed = () => this.unflushed.map((resident) => resident.memory);
+  }
+
+  /** Recovery is over: from now on only committed segments are flushed. */
+  bind(log: Log, pipeline: CommitPipeline): void {
+    this.#log = log;
+    this.#pipeline = pipeline;
+  }
+
+  /** Segments whose records are not in tables, oldest first. */
+  get unflushed(): Resident[] {
+    return this.#residents.filter((resident) => resident.phase !== "flushed");
+  }
+
+  /** Whether all records of a resident segment are in tables too. */
+  isFlushed(memory: MemorySegment): boolean {
+    for (const resident of this.#residents) {
+      if (resident.memory === memory) return resident.phase === "flushed";
+    }
+    return false;
+  }
+
+  /** Starts no more flushes; resolves when none is in progress. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    while (this.#flushing !== undefined || this.#resolving !== undefined) {
+      await (this.#flushing ?? this.#resolving);
+    }
+  }
+
+  /** Recovery found segments that a flush had put into tables before their files were deleted. */
+  markFlushedBefore(sequence: number): void {
+    for (const resident of this.#residents) {
+      const { firstSequence, recordCount } = resident.memory;
+      const isEmpty = recordCount === 0 && firstSequence < sequence;
+      if (isEmpty || firstSequence + recordCount <= sequence) resident.phase = "flushed";
+    }
+  }
+
+  /** Whether records can still be appended to this recovered segment. */
+  canResume(segment: Segment): boolean {
+    const last = this.#residents.at(-1);
+    return (
+      last?.segment === segment &&
+      last.phase === "active" &&
+      !last.memory.isFull &&
+      segment.end + RESUME_ROOM_BYTES < segment.bytes.length
+    );
+  }
+
+  get residents(): readonly Resident[] {
+    return this.#residents;
+  }
+
+  get isFlushing(): boolean {
+    return this.#flushing !== undefined;
+  }
+
+  /** Takes in a segment that recovery has read; the caller indexes its records. */
+  adopt(segment: Segment, firstSequence: number): MemorySegment {
+    for (const resident of this.#residents) {
+      if (resident.phase === "active") resident.phase = "frozen";
+    }
+    const memory =
+      this.#spare.pop() ?? new MemorySegment(this.#parts.pool.segmentBytes, SLOT_COUNT);
+    memory.attach(segment, firstSequence);
+    this.#residents.push({ segment, memory, phase: "active" });
+    this.#parts.memtable.activate(memory);
+    return memory;
+  }
+
+  /** Closes the active segment and starts the next; false when every arena is still needed. */
+  roll(): boolean {
+    const arena = this.takeArena();
+    if (arena === undefined) {
+      this.stallCount++;
+      this.maybeFlush();
+      return false;
+    }
+    const log = this.#log!;
+    this.adopt(log.roll(arena), log.nextSequence);
+    this.maybeFlush();
+    return true;
+  }
+
+  /** A free arena, if need be that of the oldest flushed segment. */
+  takeArena(): Arena | undefined {
+    const arena = this.#parts.pool.take();
+    if (arena !== undefined) return arena;
+    if (this.#residents[0]?.phase !== "flushed") return undefined;
+    this.#retire(this.#residents.shift()!);
+    return this.#parts.pool.take();
+  }
+
+  /** Resolves when a flush has ended, so that roll() can be tried again. */
+  arenaFreed(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiters.push(resolve);
+      this.maybeFlush();
+    });
+  }
+
+  /** Flushes frozen segments when enough of them are committed. */
+  maybeFlush(): void {
+    if (this.#isClosing) return;
+    const ready = this.#ready();
+    const isShort = this.#parts.pool.freeCount === 0 && this.#residents[0]?.phase !== "flushed";
+    if (ready.length < this.#parts.flushTrigger && !(isShort && ready.length > 0)) return;
+    this.flush();
+  }
+
+  /** Flushes all that is frozen and committed now. */
+  flush(): Promise<void> {
+    // A resolution changes the same counts; it is short.
+    if (this.#resolving !== undefined) return this.#resolving.then(() => this.flush());
+    if (this.#flushing !== undefined) return this.#flushing;
+    const ready = this.#ready();
+    if (ready.length === 0) return Promise.resolve();
+    this.#flushing = this.#run(ready).then(
+      () => this.#finish(),
+      (error: Error) => this.#parts.onFatal(error),
+    );
+    return this.#flushing;
+  }
+
+  async #run(ready: readonly Resident[]): Promise<void> {
+    const deltas = new Float64Array(SLOT_COUNT);
+    for (const resident of ready) {
+      resident.phase = "flushing";
+      for (let slot = 0; slot < SLOT_COUNT; slot++) {
+        deltas[slot]! += resident.memory.knownDeltas[slot]!;
+      }
+    }
+    const before = this.#parts.lsm.baseCounts;
+    await this.#parts.lsm.flush(ready.map(sourceOf), deltas);
+    for (const resident of ready) resident.phase = "flushed";
+    const after = this.#parts.lsm.baseCounts;
+    this.#parts.counts.settleFlush(
+      after.map((count, slot) => count - before[slot]! - deltas[slot]!),
+    );
+    const firstKept = this.#residents.find((resident) => resident.phase !== "flushed");
+    if (firstKept !== undefined) this.#parts.deleteLogsBefore(firstKept.segment);
+    this.flushCount++;
+  }
+
+  /** Finds out, off the event loop, what the marked records of unflushed segments count for. */
+  async resolveCounts(): Promise<void> {
+    while (this.#resolving !== undefined || this.#flushing !== undefined) {
+      await (this.#resolving ?? this.#flushing);
+    }
+    this.#resolving = this.#resolve();
+    try {
+      await this.#resolving;
+    } finally {
+      this.#resolving = undefined;
+    }
+  }
+
+  async #resolve(): Promise<void> {
+    const { counts, lsm } = this.#parts;
+    for (const resident of this.unflushed) {
+      const { memory } = resident;
+      if (memory.unknownCounts === 0) continue;
+      const generation = counts.generation;
+      const source = { ...sourceOf(resident), firstRecord: memory.resolvedRecords };
+      const deltas = await lsm.resolveCounts([source]);
+      if (counts.generation !== generation) return;
+      counts.resolve(memory, source.recordCount, deltas);
+    }
+  }
+
+  #finish(): void {
+    this.#flushing = undefined;
+    this.#parts.onFlushed();
+    for (const resolve of this.#waiters.splice(0)) resolve();
+    this.maybeFlush();
+  }
+
+  #ready(): Resident[] {
+    const committed = this.#pipeline?.committed ?? Number.POSITIVE_INFINITY;
+    const ready: Resident[] = [];
+    for (const resident of this.#residents) {
+      if (resident.phase === "flushed") continue;
+      if (resident.phase !== "frozen" || resident.segment.lastIndex > committed) break;
+      if (ready.push(resident) === FLUSH_SEGMENTS_MAX) break;
+    }
+    return ready;
+  }
+
+  #retire(resident: Resident): void {
+    this.#parts.memtable.retire(resident.memory);
+    this.#parts.pool.give(resident.segment.arena);
+    resident.memory.arena = undefined;
+    this.#spare.push(resident.memory);
+  }
+}
+
+/** The records of a segment as a flush or a count resolution reads them. */
+export function sourceOf(resident: Resident): FlushSource {
+  const memory = resident.memory;
+  return {
+    bytes: resident.segment.shared,
+    offsets: memory.offsetsShared,
+    firstRecord: 0,
+    recordCount: memory.recordCount,
+    firstSequence: memory.firstSequence,
+  };
+}

@@ -1,0 +1,420 @@
+/**
+ * The store: keys and values with expiry, on top of log, memtable and tables. The only writer of data.
+ *
+ *   select(key) → find() / put(value) / patch(…) / remove()       within beginUnit() … endUnit() or abortUnit()
+ *
+ * A unit is indivisible: it either ends, or abortUnit() takes back all that it did. What a unit cannot do now is
+ * thrown as an Interrupt (interrupt.ts); resolve() says what to wait for before the unit runs again.
+ *
+ * Replies of a batch may leave once `committed` has reached the batch's `tag`.
+ */
+import { assert } from "../base/assert.ts";
+import type { Timer } from "../base/clock.ts";
+import type { HashSeed } from "../base/order-hash.ts";
+import { RecordFlag, RecordType } from "../base/record.ts";
+import type { Lsm } from "../lsm/lsm.ts";
+import type { Memtable } from "../lsm/memtable.ts";
+import { isLiveType, type KeyQuery, RecordView } from "../lsm/order-key.ts";
+import type { ExpiredBatch } from "../lsm/storage-job.ts";
+import { ColdReadError } from "../lsm/table-iterator.ts";
+import type { Log } from "../wal/log.ts";
+import type { CommitPipeline } from "./commit-pipeline.ts";
+import {
+  COLD_READ,
+  INDEX_FULL,
+  Interrupt,
+  PREPARING,
+  SEGMENT_FULL,
+  UnitWork,
+} from "./interrupt.ts";
+import type { KeyCounts } from "./key-counts.ts";
+import type { StoreOptions } from "./open-store.ts";
+import { emptyQuery, Records } from "./records.ts";
+import { ExpirySweep, KeyScan, type ScannedKey } from "./scan.ts";
+import type { Segments } from "./segments.ts";
+import { SYNC_BYTES_MAX, Values } from "./values.ts";
+
+export interface StoreParts {
+  readonly log: Log;
+  readonly lsm: Lsm;
+  readonly memtable: Memtable;
+  readonly pipeline: CommitPipeline;
+  readonly counts: KeyCounts;
+  readonly segments: Segments;
+  readonly seed: HashSeed;
+  readonly options: StoreOptions;
+}
+
+const NO_BYTES = Buffer.alloc(0);
+/** Marks that DBSIZE resolves on the spot; more go to the Worker. */
+const INLINE_MARKS_MAX = 256;
+/** Marks keep coming while writes go on; what is left after some rounds is resolved on the spot. */
+const RESOLVE_ROUNDS = 4;
+const DISK_FULL =
+  "MISCONF Writes are refused: the disk is nearly full (min-free-disk). Free some space; reads go on.";
+const DISK_CHECK_MS = 1000;
+const SWEEP_INTERVAL_MS = 100;
+const SWEEP_RECORDS = 20_000;
+const EXPIRED_PER_TURN = 64;
+
+export class Store {
+  readonly #parts: StoreParts;
+  readonly #records: Records;
+  readonly #values: Values;
+  readonly #scan: KeyScan;
+  readonly #sweep: ExpirySweep;
+  readonly #diskTimer: Timer;
+  readonly #sweepTimer: Timer;
+  #isClosing = false;
+  #work = new UnitWork();
+  #waitingQuery: KeyQuery = emptyQuery();
+  /** The newest record of the selected key after a find() that was true. Valid until the next call. */
+  readonly found = new RecordView();
+  /** The batch's time: milliseconds since the epoch, never less than the log's clock. */
+  nowMs = 0;
+  /** Why writes are refused, as an error reply; undefined while they are not. */
+  refusal: string | undefined = undefined;
+  expiredKeys = 0;
+  #watcher: ((bytes: Uint8Array, start: number, end: number) => void) | undefined = undefined;
+
+  constructor(parts: StoreParts) {
+    this.#parts = parts;
+    this.#records = new Records(parts);
+    this.#values = new Values(this.#records, {
+      runUnit: (action) => this.runUnit(action),
+      nextTurn: () => this.#nextTurn(),
+    });
+    this.#scan = new KeyScan(parts);
+    this.#sweep = new ExpirySweep(parts.segments);
+    this.#sweepTimer = parts.options.clock.every(SWEEP_INTERVAL_MS, () => this.#sweepExpired());
+    this.#diskTimer = parts.options.clock.every(DISK_CHECK_MS, () => this.#checkDisk());
+    this.nowMs = parts.options.clock.wallMs();
+    this.#checkDisk();
+  }
+
+  /** Highest frame index whose writes are as durable as configured. */
+  get committed(): number {
+    return this.#parts.pipeline.committed;
+  }
+
+  /** Highest frame index that the current batch's replies depend on; 0: none. */
+  get tag(): number {
+    return this.#records.tag;
+  }
+
+  get pipeline(): CommitPipeline {
+    return this.#parts.pipeline;
+  }
+
+  /** Longest value in bytes. */
+  get valueBytesMax(): number {
+    return this.#parts.options.valueBytesMax;
+  }
+
+  /** Told of every key that is written, while there is one to tell. */
+  set watcher(watcher: ((bytes: Uint8Array, start: number, end: number) => void) | undefined) {
+    this.#watcher = watcher;
+    this.#hookWrites();
+  }
+
+  /** Starts a batch of units: time is the same for all of them. */
+  beginBatch(): void {
+    const wallMs = this.#parts.options.clock.wallMs();
+    const logMs = this.#parts.log.clockMs;
+    this.nowMs = wallMs > logMs ? wallMs : logMs;
+    this.#records.tag = 0;
+  }
+
+  /** `work` carries what prepare() has done for earlier runs of this unit. */
+  beginUnit(work: UnitWork): void {
+    this.#work = work;
+    work.rewind();
+    this.#records.beginUnit();
+  }
+
+  endUnit(): void {
+    this.#records.endUnit();
+  }
+
+  /** Takes back everything since beginUnit(). */
+  abortUnit(): void {
+    this.#records.abortUnit();
+  }
+
+  /**
+   * Result of slow work that must not block others: the first run of the unit starts it and is interrupted, the
+   * next one gets the result. What it reads is as of some time within the call.
+   */
+  prepare<T>(start: () => Promise<T>): T {
+    const work = this.#work;
+    if (work.next < work.results.length) return work.results[work.next++] as T;
+    work.pending = start();
+    throw PREPARING;
+  }
+
+  /** What an interrupted unit must wait for before it runs again; undefined: nothing. REQUIRES: it was aborted. */
+  resolve(interrupt: unknown): Promise<void> | undefined {
+    if (interrupt === INDEX_FULL) {
+      this.#parts.memtable.grow();
+      return undefined;
+    }
+    if (interrupt === SEGMENT_FULL) {
+      this.#parts.pipeline.endTurn();
+      return this.#parts.segments.roll() ? undefined : this.#parts.segments.arenaFreed();
+    }
+    if (interrupt instanceof ColdReadError) return interrupt.load();
+    assert(interrupt === COLD_READ, "an interrupt that the store does not know");
+    // The key's bytes may be gone before the block has come.
+    const query = { ...this.#records.query };
+    query.bytes = Buffer.from(query.bytes.subarray(query.keyStart, query.keyEnd));
+    query.keyEnd -= query.keyStart;
+    query.keyStart = 0;
+    query.subBytes = Buffer.from(query.subBytes);
+    this.#waitingQuery = query;
+    return this.#parts.lsm.prefetch([this.#waitingQuery]);
+  }
+
+  /** Whether resolve() understands this error. */
+  isInterrupt(error: unknown): boolean {
+    return error instanceof Interrupt || error instanceof ColdReadError;
+  }
+
+  /** Runs `action` as a unit outside any command, as often as interrupts demand. */
+  async runUnit(action: () => void): Promise<void> {
+    const work = new UnitWork();
+    for (;;) {
+      this.beginBatch();
+      this.beginUnit(work);
+      try {
+        action();
+        this.endUnit();
+        return;
+      } catch (error) {
+        this.abortUnit();
+        if (!this.isInterrupt(error)) throw error;
+        await this.resolve(error);
+      }
+    }
+  }
+
+  /** Makes bytes[start, end) the key that the other calls mean. Borrows the bytes. Hot. */
+  select(bytes: Uint8Array, start: number, end: number): void {
+    this.#records.select(bytes, start, end);
+  }
+
+  /** Slot of the selected key. */
+  get selectedSlot(): number {
+    return this.#records.query.slot;
+  }
+
+  /** Whether the selected key exists now; `found` then shows its newest record. Hot. */
+  find(): boolean {
+    const found = this.found;
+    if (!this.#records.find(found) || !isLiveType(found.type)) return false;
+    if (found.expiry === 0 || found.expiry > this.nowMs) return true;
+    this.expiredKeys++;
+    this.#records.append(RecordType.TOMBSTONE, RecordFlag.EXPIRED, NO_BYTES, 0, 0, 0);
+    return false;
+  }
+
+  /** Bytes of the found value. */
+  get valueLength(): number {
+    return this.#values.length(this.found);
+  }
+
+  /** Whether the found value lies in one piece at found.bytes[valueStart, valueEnd). */
+  get isInline(): boolean {
+    return this.found.type === RecordType.VALUE;
+  }
+
+  /** Copies bytes [from, to) of the found value to target at `at`. REQUIRES: to <= valueLength. */
+  readValue(from: number, to: number, target: Buffer, at: number): void {
+    this.#values.read(this.found, { from, to }, target, at);
+  }
+
+  /** The found value, copied into a buffer of its own. For values that are known not to be huge. */
+  copyValue(): Buffer {
+    const bytes = Buffer.allocUnsafe(this.valueLength);
+    this.readValue(0, bytes.length, bytes, 0);
+    return bytes;
+  }
+
+  /**
+   * The found value in pieces. A large one is copied over several turns first: the unit is interrupted and run
+   * again, and so must come here in the same state.
+   */
+  valuePieces(): readonly Buffer[] {
+    const length = this.valueLength;
+    if (length <= SYNC_BYTES_MAX) return [this.copyValue()];
+    const { bytes, keyStart, keyEnd } = this.#records.query;
+    const key = Buffer.from(bytes.subarray(keyStart, keyEnd));
+    this.#hookWrites();
+    return this.#values.unbroken(() => this.prepare(() => this.#values.collect(key, length)))
+      .pieces;
+  }
+
+  /** Writes value[start, end) for the selected key. expiry: milliseconds since the epoch, 0: never. Hot. */
+  put(value: Uint8Array, start: number, end: number, expiry: number): void {
+    if (end - start <= SYNC_BYTES_MAX) this.#values.put(value, start, end, expiry);
+    else this.putPieces([value.subarray(start, end)], expiry);
+  }
+
+  /** Writes a value in pieces for the selected key; a large one over several turns before the unit ends. */
+  putPieces(pieces: readonly Uint8Array[], expiry: number): void {
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (length <= SYNC_BYTES_MAX) {
+      const bytes = Buffer.concat(pieces);
+      this.#values.put(bytes, 0, bytes.length, expiry);
+      return;
+    }
+    const { bytes, keyStart, keyEnd } = this.#records.query;
+    const key = Buffer.from(bytes.subarray(keyStart, keyEnd));
+    this.#hookWrites();
+    const staged = this.#values.unbroken(() => this.prepare(() => this.#values.stage(key, pieces)));
+    this.#values.putStaged(staged.version, length, expiry);
+  }
+
+  /**
+   * Overwrites the selected key's value from `offset` with source[start, end), zeros in a gap; keeps the expiry.
+   * `exists` is what find() has just answered. Returns the new length.
+   */
+  patch(exists: boolean, offset: number, source: Uint8Array, start: number, end: number): number {
+    return this.#values.patch(exists ? this.found : undefined, offset, source, start, end);
+  }
+
+  /** Gives the found key another expiry; 0: none. REQUIRES: find() was true. */
+  setExpiry(expiry: number): void {
+    this.#values.setExpiry(this.found, expiry);
+  }
+
+  /** Deletes the selected key; whether it existed. */
+  remove(): boolean {
+    if (!this.find()) return false;
+    this.#records.append(RecordType.TOMBSTONE, 0, NO_BYTES, 0, 0, 0);
+    return true;
+  }
+
+  /** Deletes all keys. */
+  removeAll(): void {
+    this.#values.noteDeletionOfAll();
+    this.#records.appendDeletionOfAll();
+  }
+
+  /** Number of keys, exact; keys that have expired count until they are removed. */
+  size(): number {
+    const { counts, segments } = this.#parts;
+    this.#records.tagNewest();
+    for (let round = 0; counts.unresolved > INLINE_MARKS_MAX && round < RESOLVE_ROUNDS; round++)
+      this.prepare(() => segments.resolveCounts());
+    const unsettled = this.#scan.unresolvedKeys(!this.#records.hasWrites);
+    return counts.total + unsettled;
+  }
+
+  /** Number of keys without waiting: what marks stand for is assumed new. For INFO. */
+  get approximateSize(): number {
+    return this.#parts.counts.total + this.#parts.counts.unresolved;
+  }
+
+  /** Up to about `count` keys from `cursor` on; REQUIRES within a unit. */
+  scan(cursor: number, count: number): { next: number; keys: ScannedKey[] } {
+    this.#records.tagNewest();
+    return this.#scan.page(cursor, count, this.nowMs);
+  }
+
+  /** Any key, undefined when there is none. `random`: uniform in [0, 1). */
+  randomKey(random: number): Buffer | undefined {
+    this.#records.tagNewest();
+    return this.#scan.randomKey(random, this.nowMs);
+  }
+
+  /** Tables saw that these keys have expired: removes those whose newest record has. */
+  expireBatch(batch: ExpiredBatch): void {
+    this.#removeExpired(batch).catch((error: Error) => this.#parts.options.onFatal(error));
+  }
+
+  async #removeExpired(batch: ExpiredBatch): Promise<void> {
+    const bytes = Buffer.from(batch.keys.buffer, batch.keys.byteOffset, batch.keys.byteLength);
+    for (let i = 0; i < batch.count; i++) {
+      const start = batch.keyEnds[i - 1] ?? 0;
+      if (i % EXPIRED_PER_TURN === 0) await this.#nextTurn();
+      if (this.#isClosing || this.refusal !== undefined) return;
+      await this.#removeIfExpired(bytes, start, batch.keyEnds[i]!);
+    }
+  }
+
+  async #removeIfExpired(bytes: Buffer, start: number, end: number): Promise<void> {
+    await this.runUnit(() => {
+      this.select(bytes, start, end);
+      this.find();
+    });
+  }
+
+  #nextTurn(): Promise<void> {
+    return new Promise((resolve) => this.#parts.options.clock.immediate(resolve));
+  }
+
+  /** Looks for expired keys among the records of unflushed segments, some at a time. */
+  #sweepExpired(): void {
+    if (this.#isClosing || this.refusal !== undefined) return;
+    this.beginBatch();
+    const due: Buffer[] = [];
+    this.#sweep.step(SWEEP_RECORDS, this.nowMs, (bytes, start, end) => {
+      due.push(Buffer.from(bytes.subarray(start, end)));
+    });
+    if (due.length === 0) return;
+    const remove = async () => {
+      for (const key of due) await this.#removeIfExpired(key, 0, key.length);
+    };
+    remove().catch((error: Error) => this.#parts.options.onFatal(error));
+  }
+
+  /** The commit index has grown. */
+  onCommitted(): void {
+    this.#records.onCommitted();
+  }
+
+  /** A flush has ended. */
+  onFlushed(): void {
+    this.#records.tablesMayHoldKeys = true;
+  }
+
+  /** 0 … 1: how much writers must be slowed so that tables keep up. */
+  get writePressure(): number {
+    return this.#parts.lsm.writePressure;
+  }
+
+  /** Once a second: work that only the clock makes due. */
+  maintain(): void {
+    this.#parts.lsm.maintain();
+  }
+
+  /** For INFO and statistics. */
+  get internals(): Omit<StoreParts, "seed" | "options"> {
+    return this.#parts;
+  }
+
+  /** Syncs everything and lets go of the files. Nothing may be running. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    this.#diskTimer.cancel();
+    this.#sweepTimer.cancel();
+    this.#parts.pipeline.finish();
+    await this.#parts.segments.close();
+    await this.#parts.lsm.close();
+    this.#parts.log.close();
+  }
+
+  #hookWrites(): void {
+    this.#records.onWrite = (bytes, start, end) => {
+      this.#values.noteWrite(bytes, start, end);
+      this.#watcher?.(bytes, start, end);
+      if (this.#watcher === undefined && !this.#values.isMoving) this.#records.onWrite = undefined;
+    };
+  }
+
+  #checkDisk(): void {
+    const { fileSystem, directory, minFreeDiskBytes } = this.#parts.options;
+    const isFull = fileSystem.freeBytes(directory) < minFreeDiskBytes();
+    this.refusal = isFull ? DISK_FULL : undefined;
+  }
+}
