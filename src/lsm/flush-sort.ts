@@ -22,7 +22,7 @@ import {
   typeAt,
   valueBytesAt,
 } from "../base/record.ts";
-import { type FlushSource, OFFSET_COUNT_UNKNOWN } from "./flush.ts";
+import { type FlushSource, isDead, OFFSET_COUNT_UNKNOWN } from "./flush.ts";
 import { prefixOf, type RecordView } from "./order-key.ts";
 import type { RangeDeletion } from "./version-edit.ts";
 
@@ -71,10 +71,12 @@ export class SortedSources {
       const source = sources[s]!;
       const words = this.#words[s]!;
       const entries = new Uint32Array(source.offsets);
+      const dead = source.dead === undefined ? undefined : new Uint8Array(source.dead);
       this.#sequenceBase[s] = source.firstSequence + source.recordCount - 1 + rank;
       for (let ordinal = source.recordCount - 1; ordinal >= source.firstRecord; ordinal--, rank++) {
         const entry = entries[ordinal]!;
         const offset = entry & ~OFFSET_COUNT_UNKNOWN;
+        if (dead !== undefined && entry === offset && isDead(dead, offset)) continue;
         this.#arenaOf[rank] = s;
         this.#entryOf[rank] = entry;
         if (typeAt(words, offset) === RecordType.RANGE_DELETION) {

@@ -11,6 +11,8 @@ export interface FlushSource {
   readonly bytes: SharedArrayBuffer;
   /** u32 per ordinal: arena offset of the record (a multiple of 8) | OFFSET_COUNT_UNKNOWN. */
   readonly offsets: SharedArrayBuffer;
+  /** A bit per 8 bytes of the arena: the record there was overwritten by a later one of the same source. */
+  readonly dead?: SharedArrayBuffer;
   /** The first ordinal to flush. */
   readonly firstRecord: number;
   /** The ordinal after the last one to flush. */
@@ -21,3 +23,20 @@ export interface FlushSource {
 
 /** This record is the first write of its key since the key left memory: only tables know whether it existed. */
 export const OFFSET_COUNT_UNKNOWN = 1;
+
+/** Bytes of the bit set for an arena. */
+export function deadSetBytes(arenaBytes: number): number {
+  return arenaBytes >>> 6;
+}
+
+export function isDead(dead: Uint8Array, offset: number): boolean {
+  return (dead[offset >>> 6]! & (1 << ((offset >>> 3) & 7))) !== 0;
+}
+
+export function markDead(dead: Uint8Array, offset: number): void {
+  dead[offset >>> 6]! |= 1 << ((offset >>> 3) & 7);
+}
+
+export function unmarkDead(dead: Uint8Array, offset: number): void {
+  dead[offset >>> 6]! &= ~(1 << ((offset >>> 3) & 7));
+}

@@ -29,7 +29,7 @@ import {
   typeAt,
   valueBytesAt,
 } from "../base/record.ts";
-import { OFFSET_COUNT_UNKNOWN } from "./flush.ts";
+import { deadSetBytes, markDead, OFFSET_COUNT_UNKNOWN, unmarkDead } from "./flush.ts";
 import type { KeyQuery, RecordView } from "./order-key.ts";
 
 const CHAIN_HASH_SHIFT = 26;
@@ -49,6 +49,10 @@ const GROWTH_FACTOR = 4;
 const GROWN_IN_STEPS_MAX = 1 << 20;
 /** Share of the buckets in use at which a table that can still grow does. */
 const LOAD_GROWTH = 0.5;
+/** Keys that one call of warm() takes. */
+export const WARMED_MAX = 32;
+/** The line after a record's first one: short values end there. */
+const WARMED_LINE_WORDS = 16;
 /** Share of the buckets that may be used before no more keys are taken. */
 const LOAD_MAX = 0.8;
 
@@ -65,6 +69,9 @@ export class MemorySegment {
   readonly offsetsShared: SharedArrayBuffer;
   readonly offsets: Uint32Array;
   readonly next: Uint32Array;
+  /** Records that a later one of this segment has overwritten: a flush need not look at them (flush.ts). */
+  readonly deadShared: SharedArrayBuffer;
+  readonly dead: Uint8Array;
   readonly chains = new Uint32Array(CHAIN_COUNT);
   arena: SegmentArena | undefined = undefined;
   recordCount = 0;
@@ -85,6 +92,8 @@ export class MemorySegment {
     this.offsetsShared = new SharedArrayBuffer(records * 4);
     this.offsets = new Uint32Array(this.offsetsShared);
     this.next = new Uint32Array(records);
+    this.deadShared = new SharedArrayBuffer(deadSetBytes(segmentBytes));
+    this.dead = new Uint8Array(this.deadShared);
     this.knownDeltas = new Float64Array(slotCount);
   }
 
@@ -97,6 +106,7 @@ export class MemorySegment {
     this.expiringCount = 0;
     this.hasRangeDeletion = false;
     this.chains.fill(0);
+    this.dead.fill(0);
     this.knownDeltas.fill(0);
   }
 
@@ -123,6 +133,9 @@ export class Memtable {
   #unitExpiring = 0;
   #active: MemorySegment | undefined = undefined;
   #activePlace = 0;
+  readonly #warmPositions = new Int32Array(WARMED_MAX);
+  /** Keeps the reads of warm() from being optimised away. */
+  #warmed = 0;
 
   /** Both powers of two. The table starts small, because a small one stays in the processor's cache, and grows. */
   constructor(segmentBytes: number, bucketCountMax: number) {
@@ -138,6 +151,10 @@ export class Memtable {
 
   get active(): MemorySegment {
     return this.#active!;
+  }
+
+  get warmed(): number {
+    return this.#warmed;
   }
 
   get usedBuckets(): number {
@@ -231,6 +248,26 @@ export class Memtable {
     return bucket < 0 ? 0 : this.#buckets[bucket * 2 + 1]! >>> 0;
   }
 
+  /**
+   * Reads the buckets and records that lookups of these hashes will need. The loads do not depend on each other, so
+   * the processor waits for all of them about as long as for one. Hot: bench/micro/memtable-warm.bench.ts.
+   */
+  warm(hashes: Int32Array, count: number): void {
+    const buckets = this.#buckets;
+    const positions = this.#warmPositions;
+    for (let i = 0; i < count; i++) positions[i] = buckets[(hashes[i]! & this.#mask) * 2 + 1]!;
+    let touched = 0;
+    for (let i = 0; i < count; i++) {
+      const position = positions[i]!;
+      const segment = this.#resident[position >>> this.#segmentShift];
+      if (segment === undefined) continue;
+      const word = (position & ((1 << this.#segmentShift) - 1)) * 2;
+      const words = segment.arena!.words;
+      touched ^= words[word]! ^ words[word + WARMED_LINE_WORDS]!;
+    }
+    this.#warmed = touched;
+  }
+
   /** Segment that holds a position returned by find(). */
   segmentAt(position: number): MemorySegment {
     return this.#resident[position >>> this.#segmentShift]!;
@@ -288,6 +325,7 @@ export class Memtable {
     } else {
       previous = this.#buckets[bucket * 2 + 1]! >>> 0;
       isFirstInSegment = previous >>> this.#segmentShift !== place;
+      if (!isFirstInSegment) markDead(active.dead, this.offsetAt(previous));
     }
     this.#remember(bucket);
     this.#buckets[bucket * 2] = indexHash | 0;
@@ -323,9 +361,13 @@ export class Memtable {
     const undo = this.#undo;
     for (let entry = this.#undoCount - 1; entry >= 0; entry--) {
       const bucket = undo[entry * 3]!;
+      const previous = undo[entry * 3 + 2]!;
+      if (previous !== 0 && previous >>> this.#segmentShift === this.#activePlace) {
+        unmarkDead(this.#active!.dead, this.offsetAt(previous));
+      }
       buckets[bucket * 2] = undo[entry * 3 + 1]!;
-      buckets[bucket * 2 + 1] = undo[entry * 3 + 2]!;
-      if (undo[entry * 3 + 2] === 0) this.#usedBuckets--;
+      buckets[bucket * 2 + 1] = previous;
+      if (previous === 0) this.#usedBuckets--;
     }
     const active = this.#active!;
     const words = active.arena!.words;

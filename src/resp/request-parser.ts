@@ -88,6 +88,11 @@ export class RequestParser {
     return this.#large === undefined ? 0 : this.#large.byteLength;
   }
 
+  /** True while requests lie in the chunk that was fed last, not in a buffer of this parser's. */
+  get isBorrowing(): boolean {
+    return !this.#owned;
+  }
+
   get hasUnread(): boolean {
     return this.#position < this.#end;
   }

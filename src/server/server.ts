@@ -8,13 +8,14 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { StartupError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Config } from "../config/config.ts";
+import { Request } from "../resp/request.ts";
 import type { Store } from "../store/store.ts";
 import { ClientRegistry } from "./client-registry.ts";
 import { COMMAND_HANDLERS } from "./commands/all.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { ServerContext } from "./handler.ts";
 import { isLoopback, listenAddresses, PROTECTED_MODE_REPLY } from "./network.ts";
-import { Session, type SessionHost } from "./session.ts";
+import { BATCH_REQUESTS, Session, type SessionHost } from "./session.ts";
 import { SlowLog } from "./slow-log.ts";
 import { Statistics } from "./statistics.ts";
 import { WatchedKeys } from "./watched-keys.ts";
@@ -41,6 +42,12 @@ export class Server {
   readonly #host: SessionHost;
   readonly #listeners: TCPSocketListener<Session | undefined>[] = [];
   readonly #ticker: Timer;
+  readonly #keys = {
+    bytes: new Array<Uint8Array>(BATCH_REQUESTS),
+    starts: new Int32Array(BATCH_REQUESTS),
+    ends: new Int32Array(BATCH_REQUESTS),
+    count: 0,
+  };
   #gated: Session[] = [];
   #nextId = 1;
   #isStopping = false;
@@ -73,6 +80,8 @@ export class Server {
           return config.get("client-query-buffer-limit");
         },
       },
+      batch: Array.from({ length: BATCH_REQUESTS }, () => new Request()),
+      warm: (count) => this.#warm(count),
       get committed() {
         return store.committed;
       },
@@ -189,6 +198,22 @@ export class Server {
     watchedKeys.removeAll(session);
     statistics.netInputBytes += session.netInputBytes;
     statistics.netOutputBytes += session.netOutputBytes;
+  }
+
+  /** The first arguments of the requests that come next are keys, most of them. */
+  #warm(count: number): void {
+    const keys = this.#keys;
+    const batch = this.#host.batch;
+    keys.count = 0;
+    for (let i = 0; i < count; i++) {
+      const request = batch[i]!;
+      if (request.count < 2 || request.starts[1]! < 0) continue;
+      keys.bytes[keys.count] = request.bytes;
+      keys.starts[keys.count] = request.starts[1]!;
+      keys.ends[keys.count] = request.ends[1]!;
+      keys.count++;
+    }
+    this.#options.store.warm(keys);
   }
 
   #followConfig(): void {

@@ -20,11 +20,21 @@ import type { Transaction } from "./transaction.ts";
 
 /** Unsent reply bytes at which a session stops running commands until the client has read some. */
 const OUTPUT_PENDING_MAX = 1 << 20;
+/** Reply bytes below which pieces and limits need no look. */
+const OUTPUT_CHECKED_FROM = 1 << 16;
+/** Requests parsed ahead at most. */
+export const BATCH_REQUESTS = 16;
+
+const NO_REQUEST = new Request();
 
 /** What a session needs of the server around it. */
 export interface SessionHost {
   readonly server: ServerContext;
   readonly limits: ParserLimits;
+  /** BATCH_REQUESTS requests, for the session that is running. */
+  readonly batch: Request[];
+  /** The first `count` requests of the batch come next. */
+  warm(count: number): void;
   /** Highest frame index whose replies may leave. */
   readonly committed: number;
   /** Starts a batch of commands of a session; its clock and tag are the store's. */
@@ -46,14 +56,18 @@ export interface SessionHost {
 export class Session {
   readonly id: number;
   readonly socket: Socket<Session>;
-  /** What next() of the parser fills; EXEC puts the queued ones in its place, one by one. */
-  request = new Request();
+  /** The current one; EXEC puts the queued ones in its place, one by one. */
+  request: Request = NO_REQUEST;
   readonly reply = new ReplyWriter();
   readonly parser: RequestParser;
   readonly #host: SessionHost;
   /** Ends and tags of the gated runs of `reply`, oldest first; both ascend. */
   readonly #gateEnds: number[] = [];
   readonly #gateTags: number[] = [];
+  /** Why parsing stopped. */
+  #status: ParseStatus = ParseStatus.INCOMPLETE;
+  /** Parsed, and not run because an earlier one had to wait. */
+  readonly #waiting: Request[] = [];
   #isParked = false;
   #isRunning = false;
   /** The socket took less than it was given: wait for drain. */
@@ -214,22 +228,65 @@ export class Session {
     this.flush(this.#host.batchTag);
   }
 
+  /**
+   * Requests are parsed some at a time, so that the memory which their keys need can be fetched for all of them
+   * together, and then run one by one.
+   */
   #runCommands(): void {
+    const host = this.#host;
     while (!this.isClosing) {
-      if (this.reply.pendingBytes > OUTPUT_PENDING_MAX && this.#isOutputStuck()) return;
-      const status = this.parser.next(this.request);
-      if (status === ParseStatus.INCOMPLETE) return;
-      if (status === ParseStatus.MALFORMED) {
+      if (this.#waiting.length > 0) {
+        this.request = this.#waiting.shift()!;
+        if (this.#isHeldUp(host.execute(this))) return;
+        continue;
+      }
+      const batch = host.batch;
+      const count = this.#parseBatch(batch);
+      if (count > 1) host.warm(count);
+      for (let i = 0; i < count; i++) {
+        this.request = batch[i]!;
+        if (this.request.count === 0) continue;
+        const wait = host.execute(this);
+        if (this.isClosing) return;
+        if (wait === undefined && this.reply.length < OUTPUT_CHECKED_FROM) continue;
+        if (!this.#isHeldUp(wait)) continue;
+        this.#keepRest(batch, i, count);
+        return;
+      }
+      if (this.#status === ParseStatus.MALFORMED) {
         this.reply.error(this.parser.error);
         this.isClosing = true;
-        return;
       }
-      if (this.request.count === 0) continue;
-      const wait = this.#host.execute(this);
-      if (wait !== undefined) {
-        this.#park(wait);
-        return;
-      }
+      if (this.#status !== ParseStatus.COMPLETE) return;
+    }
+  }
+
+  /** Parses up to a batch of requests; #status says why it stopped. Returns how many there are. */
+  #parseBatch(batch: Request[]): number {
+    // Limits are tighter until AUTH has run, and what the parser owns moves when more arrives: one at a time then.
+    const most = this.parser.isTrusted && this.parser.isBorrowing ? batch.length : 1;
+    for (let count = 0; count < most; count++) {
+      this.#status = this.parser.next(batch[count]!);
+      if (this.#status !== ParseStatus.COMPLETE) return count;
+    }
+    return most;
+  }
+
+  /** Parks for `wait`, or stops for a client that does not read; true when nothing more may run now. */
+  #isHeldUp(wait: Promise<void> | undefined): boolean {
+    if (wait !== undefined) {
+      this.#park(wait);
+      return true;
+    }
+    return this.reply.pendingBytes > OUTPUT_PENDING_MAX && this.#isOutputStuck();
+  }
+
+  /** The batch is shared by all sessions: takes the current request, and those after it, out of it. */
+  #keepRest(batch: Request[], index: number, count: number): void {
+    batch[index] = new Request();
+    for (let i = index + 1; i < count; i++) {
+      if (batch[i]!.count > 0) this.#waiting.push(batch[i]!);
+      batch[i] = new Request();
     }
   }
 
@@ -342,7 +399,7 @@ export class Session {
   #continue(): void {
     if (!this.#isPaused || this.#isParked || this.#isRunning || this.isClosing) return;
     if (this.reply.pendingBytes > OUTPUT_PENDING_MAX) return;
-    if (this.parser.hasUnread) this.#run();
+    if (this.parser.hasUnread || this.#waiting.length > 0) this.#run();
     this.#resumeIfReady();
   }
 

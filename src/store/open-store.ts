@@ -98,7 +98,7 @@ export async function openStore(
     lsm,
     memtable,
     pool,
-    flushTrigger: Math.max(1, Math.floor(segmentCount / 4)),
+    flushTrigger: Math.max(1, Math.floor(segmentCount / 2) - 1),
     onFatal: (error) => options.onFatal(error),
     onFlushed: () => store?.onFlushed(),
   });

@@ -19,7 +19,7 @@ import {
 } from "../base/record.ts";
 import { SLOT_COUNT, slotOf } from "../base/slot.ts";
 import type { Lsm } from "../lsm/lsm.ts";
-import { indexHashOf, type Memtable } from "../lsm/memtable.ts";
+import { indexHashOf, type Memtable, WARMED_MAX } from "../lsm/memtable.ts";
 import { isLiveType, type KeyQuery, prefixOf, type RecordView } from "../lsm/order-key.ts";
 import { FindStatus } from "../lsm/table-reader.ts";
 import type { Log } from "../wal/log.ts";
@@ -56,7 +56,16 @@ export function emptyQuery(): KeyQuery {
   };
 }
 
+/** Keys that are about to be looked up. */
+export interface KeyBatch {
+  readonly bytes: Uint8Array[];
+  readonly starts: Int32Array;
+  readonly ends: Int32Array;
+  count: number;
+}
+
 export class Records {
+  readonly #hashes = new Int32Array(WARMED_MAX);
   readonly #log: Log;
   readonly #lsm: Lsm;
   readonly #memtable: Memtable;
@@ -146,6 +155,21 @@ export class Records {
     query.slot = slot;
     query.prefix = prefixOf(slot, hash);
     this.#indexHash = hash;
+  }
+
+  /** Brings what lookups of the i-th request's first key will need into the processor's cache. */
+  warm(keys: KeyBatch): void {
+    const count = Math.min(keys.count, WARMED_MAX);
+    for (let i = 0; i < count; i++) {
+      this.#hashes[i] = orderHash(
+        keys.bytes[i]!,
+        keys.starts[i]!,
+        keys.ends[i]!,
+        this.#seedLow,
+        this.#seedHigh,
+      );
+    }
+    this.#memtable.warm(this.#hashes, count);
   }
 
   /** Narrows the selection to one part of the selected key; an empty sub-key selects the key itself again. */

@@ -263,6 +263,7 @@ export function sourceOf(resident: Resident): FlushSource {
   return {
     bytes: resident.segment.shared,
     offsets: memory.offsetsShared,
+    dead: memory.deadShared,
     firstRecord: 0,
     recordCount: memory.recordCount,
     firstSequence: memory.firstSequence,

@@ -29,7 +29,7 @@ import {
 } from "./interrupt.ts";
 import type { KeyCounts } from "./key-counts.ts";
 import type { StoreOptions } from "./open-store.ts";
-import { emptyQuery, Records } from "./records.ts";
+import { emptyQuery, type KeyBatch, Records } from "./records.ts";
 import { ExpirySweep, KeyScan, type ScannedKey } from "./scan.ts";
 import type { Segments } from "./segments.ts";
 import { SYNC_BYTES_MAX, Values } from "./values.ts";
@@ -195,6 +195,11 @@ export class Store {
         await this.resolve(error);
       }
     }
+  }
+
+  /** Tells which keys come next: their lookups then wait less for memory. */
+  warm(keys: KeyBatch): void {
+    this.#records.warm(keys);
   }
 
   /** Makes bytes[start, end) the key that the other calls mean. Borrows the bytes. Hot. */
