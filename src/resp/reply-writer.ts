@@ -155,11 +155,14 @@ export class ReplyWriter {
       DOLLAR,
       pieces.reduce((sum, piece) => sum + piece.length, 0),
     );
-    for (const piece of pieces) {
-      if (piece.length < PIECE_BYTES_MIN) this.raw(piece);
-      else this.pieces.push({ at: this.length, bytes: piece });
-    }
+    for (const piece of pieces) this.rawPiece(piece);
     this.crlf();
+  }
+
+  /** Appends encoded bytes: long ones are sent from where they lie. The writer keeps them. */
+  rawPiece(encoded: Buffer): void {
+    if (encoded.length < PIECE_BYTES_MIN) this.raw(encoded);
+    else this.pieces.push({ at: this.length, bytes: encoded });
   }
 
   bulkString(text: string): void {

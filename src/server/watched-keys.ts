@@ -41,10 +41,8 @@ export class WatchedKeys {
     for (const session of this.#sessions.get(key) ?? []) session.isWatchBroken = true;
   }
 
-  /** All keys were deleted. */
-  touchAll(): void {
-    for (const sessions of this.#sessions.values()) {
-      for (const session of sessions) session.isWatchBroken = true;
-    }
+  /** Every watched key, one character per byte. */
+  keys(): Iterable<string> {
+    return this.#sessions.keys();
   }
 }

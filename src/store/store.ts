@@ -148,8 +148,14 @@ export class Store {
   prepare<T>(start: () => Promise<T>): T {
     const work = this.#work;
     if (work.next < work.results.length) return work.results[work.next++] as T;
-    work.pending = start();
+    // Not at once: what is started runs units of its own, and this one has not been taken back yet.
+    work.pending = Promise.resolve().then(start);
     throw PREPARING;
+  }
+
+  /** Makes the batch's replies wait for all that has been written: they depend on what prepare() has read. */
+  tagNewest(): void {
+    this.#records.tagNewest();
   }
 
   /** What an interrupted unit must wait for before it runs again; undefined: nothing. REQUIRES: it was aborted. */

@@ -1,10 +1,23 @@
 /** Every command's handler, by family. */
 import { COMMANDS } from "../command-table.ts";
 import type { Handlers } from "../handler.ts";
+import { EXPIRY_HANDLERS } from "./expiry.ts";
+import { KEY_HANDLERS } from "./keys.ts";
+import { KEYSPACE_HANDLERS } from "./keyspace.ts";
+import { OBJECT_HANDLERS } from "./object.ts";
+import { SCAN_HANDLERS } from "./scan.ts";
 import { STRING_HANDLERS } from "./strings.ts";
 import { TRANSACTION_HANDLERS } from "./transactions.ts";
 
-const WRITTEN: Handlers = { ...STRING_HANDLERS, ...TRANSACTION_HANDLERS };
+const WRITTEN: Handlers = {
+  ...STRING_HANDLERS,
+  ...EXPIRY_HANDLERS,
+  ...KEY_HANDLERS,
+  ...KEYSPACE_HANDLERS,
+  ...OBJECT_HANDLERS,
+  ...SCAN_HANDLERS,
+  ...TRANSACTION_HANDLERS,
+};
 
 const missing = Object.fromEntries(
   COMMANDS.filter((spec) => WRITTEN[spec.name] === undefined && spec.isRunnable).map((spec) => [
