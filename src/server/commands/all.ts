@@ -7,6 +7,8 @@ import { KEYSPACE_HANDLERS } from "./keyspace.ts";
 import { OBJECT_HANDLERS } from "./object.ts";
 import { SCAN_HANDLERS } from "./scan.ts";
 import { STRING_HANDLERS } from "./strings.ts";
+import { COUNTER_HANDLERS } from "./strings-counters.ts";
+import { RANGE_HANDLERS } from "./strings-ranges.ts";
 import { TRANSACTION_HANDLERS } from "./transactions.ts";
 
 const WRITTEN: Handlers = {
