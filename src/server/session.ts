@@ -53,6 +53,13 @@ export interface SessionHost {
   onFatal(error: Error): void;
 }
 
+/** How a blocking command's wait ended: CLIENT UNBLOCK gives two of them. */
+export type UnblockOutcome = "ready" | "timeout" | "error";
+
+function formatAddress(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
 export class Session {
   readonly id: number;
   readonly socket: Socket<Session>;
@@ -74,6 +81,8 @@ export class Session {
   #isBlocked = false;
   #isPaused = false;
   #isClosed = false;
+  /** The client has closed its sending side. */
+  #hasEnded = false;
   /** No more commands: close once all replies have left. */
   isClosing = false;
   /** Passed to every handler; one object for the session's whole life. */
@@ -83,7 +92,10 @@ export class Session {
   readonly address: string;
   /** On the monotonic clock. */
   readonly connectedMs: number;
+  /** As the store's nowMs. */
   lastActiveMs: number;
+  /** Ends the wait of a blocking command (WAIT, WAITAOF); undefined while none waits. */
+  unblock: ((outcome: UnblockOutcome) => void) | undefined = undefined;
   #isAuthenticated = true;
   name = "";
   libraryName = "";
@@ -107,9 +119,9 @@ export class Session {
     this.socket = socket;
     this.#host = host;
     this.parser = new RequestParser(host.limits);
-    this.address = `${socket.remoteAddress}:${socket.remotePort}`;
+    this.address = formatAddress(socket.remoteAddress, socket.remotePort);
     this.connectedMs = host.server.clock.monotonicMs();
-    this.lastActiveMs = this.connectedMs;
+    this.lastActiveMs = host.server.store.nowMs;
     const session = this;
     this.context = {
       server: host.server,
@@ -147,8 +159,30 @@ export class Session {
     }
   }
 
+  /** RESET: as the connection began. */
+  reset(): void {
+    this.reply.protocol = 2;
+    this.transaction = undefined;
+    this.name = "";
+    this.replyMode = "on";
+    this.#skipsNext = false;
+    this.isMonitor = false;
+    this.isNoEvict = false;
+    this.isNoTouch = false;
+  }
+
   get isClosed(): boolean {
     return this.#isClosed;
+  }
+
+  /** Address and port of this server's end. */
+  get localAddress(): string {
+    return formatAddress(this.socket.localAddress, this.socket.localPort);
+  }
+
+  /** The client has not taken all that was ready for it. */
+  get isOutputBlocked(): boolean {
+    return this.#isBlocked;
   }
 
   /** Bytes of replies that have not left. */
@@ -176,14 +210,16 @@ export class Session {
 
   /** The client will send nothing more: what it asked for is still answered. */
   onEnd(): void {
-    if (this.#isParked) return;
-    this.closeAfterReplies();
+    this.#hasEnded = true;
+    this.unblock?.("timeout");
+    if (!this.#isParked) this.closeAfterReplies();
   }
 
   onClose(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.isClosing = true;
+    this.unblock?.("timeout");
     this.reply.pieces.length = 0;
     this.reply.consume(this.reply.length);
     this.#host.closed(this);
@@ -320,6 +356,7 @@ export class Session {
       this.#host.onFatal(error as Error);
     }
     this.#isRunning = false;
+    if (this.#hasEnded && !this.#isParked) this.isClosing = true;
     this.flush(this.#host.batchTag);
     this.#resumeIfReady();
   }

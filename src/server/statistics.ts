@@ -34,6 +34,8 @@ export class Statistics {
   keyspaceMisses = 0;
   expiredKeys = 0;
   errorReplies = 0;
+  /** AUTH and HELLO with a wrong password. */
+  authFailures = 0;
   /** Commands of the last second. */
   commandsPerSecond = 0;
   inputBytesPerSecond = 0;
@@ -103,6 +105,7 @@ export class Statistics {
     this.keyspaceMisses = 0;
     this.expiredKeys = 0;
     this.errorReplies = 0;
+    this.authFailures = 0;
     this.#secondCommands = 0;
     this.#secondInput = 0;
     this.#secondOutput = 0;

@@ -1,6 +1,10 @@
 /** Every command's handler, by family. */
 import { COMMANDS } from "../command-table.ts";
 import type { Handlers } from "../handler.ts";
+import { CLIENT_HANDLERS } from "./client.ts";
+import { CLUSTER_HANDLERS } from "./cluster.ts";
+import { COMMAND_INTROSPECTION_HANDLERS } from "./command.ts";
+import { CONNECTION_HANDLERS } from "./connection.ts";
 import { EXPIRY_HANDLERS } from "./expiry.ts";
 import { KEY_HANDLERS } from "./keys.ts";
 import { KEYSPACE_HANDLERS } from "./keyspace.ts";
@@ -12,7 +16,13 @@ import { RANGE_HANDLERS } from "./strings-ranges.ts";
 import { TRANSACTION_HANDLERS } from "./transactions.ts";
 
 const WRITTEN: Handlers = {
+  ...CONNECTION_HANDLERS,
+  ...CLIENT_HANDLERS,
+  ...CLUSTER_HANDLERS,
+  ...COMMAND_INTROSPECTION_HANDLERS,
   ...STRING_HANDLERS,
+  ...COUNTER_HANDLERS,
+  ...RANGE_HANDLERS,
   ...EXPIRY_HANDLERS,
   ...KEY_HANDLERS,
   ...KEYSPACE_HANDLERS,

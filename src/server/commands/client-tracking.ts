@@ -1,0 +1,59 @@
+/** CLIENT TRACKING: options are checked as Redis does it, then turning it on is refused. */
+import { integerArgument, isWord, NOT_AN_INTEGER, SYNTAX_ERROR } from "../arguments.ts";
+import type { CommandContext } from "../handler.ts";
+
+const NOT_SUPPORTED = "ERR client-side caching (CLIENT TRACKING) is not supported by dkv";
+
+/** What is wrong with the options, as an error's text. */
+function optionsProblem({ server, request }: CommandContext): string | undefined {
+  const given = new Set<string>();
+  for (let at = 3; at < request.count; at++) {
+    const hasMore = at + 1 < request.count;
+    if (hasMore && isWord(request, at, "redirect")) {
+      if (given.has("redirect")) return "ERR A client can only redirect to a single other client";
+      given.add("redirect");
+      const target = integerArgument(request, ++at);
+      if (Number.isNaN(target)) return NOT_AN_INTEGER;
+      if (server.clients.get(target) === undefined) {
+        return "ERR The client ID you want redirect to does not exist";
+      }
+    } else if (hasMore && isWord(request, at, "prefix")) {
+      given.add("prefix");
+      at++;
+    } else {
+      const flag = ["bcast", "optin", "optout", "noloop"].find((word) => isWord(request, at, word));
+      if (flag === undefined) return SYNTAX_ERROR;
+      given.add(flag);
+    }
+  }
+  if (!isWord(request, 2, "on")) return undefined;
+  if (given.has("prefix") && !given.has("bcast")) {
+    return "ERR PREFIX option requires BCAST mode to be enabled";
+  }
+  if (given.has("bcast") && (given.has("optin") || given.has("optout"))) {
+    return "ERR OPTIN and OPTOUT are not compatible with BCAST";
+  }
+  if (given.has("optin") && given.has("optout")) {
+    return "ERR You can't specify both OPTIN mode and OPTOUT mode";
+  }
+  return NOT_SUPPORTED;
+}
+
+export function clientTracking(context: CommandContext): void {
+  const { request, reply } = context;
+  const problem = optionsProblem(context);
+  if (problem !== undefined) reply.error(problem);
+  else if (isWord(request, 2, "off")) reply.ok();
+  else reply.error(SYNTAX_ERROR);
+}
+
+export function clientTrackingInfo({ reply }: CommandContext): void {
+  reply.map(3);
+  reply.bulkString("flags");
+  reply.set(1);
+  reply.bulkString("off");
+  reply.bulkString("redirect");
+  reply.integer(-1);
+  reply.bulkString("prefixes");
+  reply.array(0);
+}
