@@ -2,35 +2,40 @@
  * Runs one request: finds the command, checks what Redis checks before any command, runs its handler as a unit of
  * the store, and does what an Interrupt asks for.
  *
- *   request → lookup → arity → authentication → MULTI queue → unit { handler } ─┬─ done
+ *   request → lookup → arity → authentication → MULTI queue → unit { handler } ─┬─ done: counted, shown to monitors
  *                ▲                                                             └─ Interrupt: take back, wait,
  *                └────────────────────────────── run again ◄──────────────────────┘
  *
  * Hot: `execute` runs once per command.
  */
 import type { Clock } from "../base/clock.ts";
+import type { Request } from "../resp/request.ts";
 import { Interrupt, PREPARING, Refusal } from "../store/interrupt.ts";
 import type { Store } from "../store/store.ts";
 import {
   bindHandlers,
   COMMANDS,
   type CommandSpec,
+  FLAG_ADMIN,
   FLAG_FAST,
   FLAG_NO_AUTH,
+  FLAG_NO_MULTI,
   FLAG_SKIP_MONITOR,
   FLAG_SKIP_SLOWLOG,
   FLAG_WRITE,
   lookup,
   lookupSubcommand,
 } from "./command-table.ts";
-import { unknownCommand, unknownSubcommand } from "./error-text.ts";
+import { isCrossProtocol, unknownCommand, unknownSubcommand } from "./error-text.ts";
 import type { Handler, Handlers, ServerContext } from "./handler.ts";
 import { feedMonitors } from "./monitor.ts";
 import type { Session } from "./session.ts";
 import { slowLogArguments } from "./slow-log.ts";
 import type { Statistics } from "./statistics.ts";
+import type { Transaction } from "./transaction.ts";
 
 const NO_AUTH = "NOAUTH Authentication required.";
+const NOT_IN_MULTI = "ERR Command not allowed inside a transaction";
 /** Commands that run at once inside MULTI instead of being queued. */
 const UNQUEUED = new Set(["exec", "discard", "multi", "watch", "quit", "reset"]);
 
@@ -51,6 +56,8 @@ export class Dispatcher {
   /** Commands that CLIENT PAUSE WRITE holds back, and those that are timed one by one. */
   readonly #isSlow: readonly boolean[];
   slowLogMicros = 10_000;
+  /** The transaction that the current EXEC has run to its end. */
+  #ran: Transaction | undefined = undefined;
 
   constructor(options: DispatcherOptions) {
     this.#server = options.server;
@@ -75,10 +82,6 @@ export class Dispatcher {
     const paused = this.#pause(session, spec);
     if (paused !== undefined) return paused;
     session.lastCommand = spec;
-    const clients = this.#server.clients;
-    if (clients.monitors.size > 0 && !spec.has(FLAG_SKIP_MONITOR)) {
-      feedMonitors(clients.monitors, session, request, this.#store.nowMs);
-    }
     const isSlow = this.#isSlow[spec.id]!;
     const isTimed = this.#statistics.beginCall(spec.id, isSlow);
     const startMicros = isTimed ? this.#clock.monotonicMicros() : 0;
@@ -88,8 +91,13 @@ export class Dispatcher {
       this.#statistics.commands--;
       return wait;
     }
-    if (isTimed) this.#endTimed(session, spec, startMicros);
+    if (this.#ran !== undefined) this.#accountTransaction(session);
+    if (isTimed) {
+      const micros = this.#clock.monotonicMicros() - startMicros;
+      this.#endTimed(session, spec, request, micros);
+    }
     if (reply.isErrorAt(start)) this.#countError(spec, reply.lineAt(start));
+    if (this.#server.clients.monitors.size > 0) this.#feedMonitors(session, spec, request);
     if (session.suppressesReplies) session.dropReply(start);
     return undefined;
   }
@@ -97,20 +105,46 @@ export class Dispatcher {
   /** Runs the queued commands of EXEC one after the other within the unit that EXEC has begun. */
   runTransaction(session: Session): void {
     const transaction = session.transaction!;
+    const { micros, errors } = transaction;
     const own = session.request;
     session.reply.array(transaction.specs.length);
+    // It may be interrupted and run again: what is counted is kept until it has run to its end.
+    micros.length = 0;
+    errors.length = 0;
     try {
       for (let i = 0; i < transaction.specs.length; i++) {
         const spec = transaction.specs[i]!;
         session.request = transaction.requests[i]!;
         const start = session.reply.length;
-        this.#statistics.beginCall(spec.id, false);
+        const startMicros = this.#clock.monotonicMicros();
         this.#handlers[spec.id]!(session.context);
-        if (session.reply.isErrorAt(start)) this.#countError(spec, session.reply.lineAt(start));
+        micros.push(this.#clock.monotonicMicros() - startMicros);
+        errors.push(session.reply.isErrorAt(start) ? session.reply.lineAt(start) : undefined);
       }
+      this.#ran = transaction;
     } finally {
       session.request = own;
     }
+  }
+
+  /** EXEC has run to its end: counts its commands one by one, and shows them to monitors. */
+  #accountTransaction(session: Session): void {
+    const { specs, requests, micros, errors } = this.#ran!;
+    this.#ran = undefined;
+    for (let i = 0; i < specs.length; i++) {
+      const spec = specs[i]!;
+      const error = errors[i];
+      if (this.#statistics.beginCall(spec.id, this.#isSlow[spec.id]!)) {
+        this.#endTimed(session, spec, requests[i]!, micros[i]!);
+      }
+      if (error !== undefined) this.#countError(spec, error);
+      if (this.#server.clients.monitors.size > 0) this.#feedMonitors(session, spec, requests[i]!);
+    }
+  }
+
+  #feedMonitors(session: Session, spec: CommandSpec, request: Request): void {
+    if (spec.has(FLAG_SKIP_MONITOR | FLAG_ADMIN)) return;
+    feedMonitors(this.#server.clients.monitors, session, request, this.#store.nowMs);
   }
 
   /** The command to run, after the checks that refuse it; undefined when the refusal has been replied. */
@@ -124,20 +158,54 @@ export class Dispatcher {
       if (sub === undefined) return this.#refuse(session, unknownSubcommand(session));
       spec = sub;
     }
-    if (spec === undefined) return this.#refuse(session, unknownCommand(session));
+    if (spec === undefined) {
+      if (isCrossProtocol(request)) return this.#closeCrossProtocol(session);
+      return this.#refuse(session, unknownCommand(session));
+    }
     if (!spec.acceptsArity(request.count) || this.#handlers[spec.id] === undefined) {
-      this.#statistics.rejected[spec.id]!++;
-      return this.#refuse(session, `ERR wrong number of arguments for '${spec.name}' command`);
+      return this.#reject(
+        session,
+        spec,
+        `ERR wrong number of arguments for '${spec.name}' command`,
+      );
     }
     if (!session.isAuthenticated && !spec.has(FLAG_NO_AUTH)) {
-      this.#statistics.rejected[spec.id]!++;
-      return this.#refuse(session, NO_AUTH);
+      return this.#reject(session, spec, NO_AUTH);
     }
     if (spec.has(FLAG_WRITE) && this.#store.refusal !== undefined) {
-      this.#statistics.rejected[spec.id]!++;
-      return this.#refuse(session, this.#store.refusal);
+      return this.#reject(session, spec, this.#store.refusal);
+    }
+    if (session.transaction !== undefined && spec.has(FLAG_NO_MULTI)) {
+      return this.#reject(session, spec, NOT_IN_MULTI);
     }
     return spec;
+  }
+
+  /** Refuses a command that exists. EXEC that cannot run ends its transaction. */
+  #reject(session: Session, spec: CommandSpec, error: string): undefined {
+    this.#statistics.rejected[spec.id]!++;
+    if (spec.name !== "exec") return this.#refuse(session, error);
+    this.#refuse(
+      session,
+      `EXECABORT Transaction discarded because of: ${error.replace(/^ERR /, "")}`,
+    );
+    this.#discard(session);
+    return undefined;
+  }
+
+  #discard(session: Session): void {
+    session.transaction = undefined;
+    this.#server.watchedKeys.removeAll(session);
+  }
+
+  #closeCrossProtocol(session: Session): undefined {
+    this.#server.logger.warn(
+      { address: session.address },
+      "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to dkv. " +
+        "This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your instance. Connection aborted.",
+    );
+    session.kill();
+    return undefined;
   }
 
   #refuse(session: Session, error: string): undefined {
@@ -153,8 +221,9 @@ export class Dispatcher {
     const transaction = session.transaction!;
     transaction.specs.push(spec);
     transaction.requests.push(session.request.clone());
+    const start = session.reply.length;
     session.reply.simple("QUEUED");
-    if (session.suppressesReplies) session.dropReply(session.reply.length);
+    if (session.suppressesReplies) session.dropReply(start);
   }
 
   /** CLIENT PAUSE: what to wait for before this command may run. */
@@ -162,7 +231,9 @@ export class Dispatcher {
     const clients = this.#server.clients;
     if (clients.pausedUntilMs === 0) return undefined;
     if (spec.name.startsWith("client|") || session.isClosing) return undefined;
-    const mayWrite = spec.has(FLAG_WRITE) || spec.name === "exec";
+    const mayWrite =
+      spec.has(FLAG_WRITE) ||
+      (spec.name === "exec" && session.transaction?.specs.some((each) => each.has(FLAG_WRITE)));
     return clients.pausesReads || mayWrite ? clients.unpaused() : undefined;
   }
 
@@ -179,8 +250,11 @@ export class Dispatcher {
       } catch (error) {
         store.abortUnit();
         session.reply.truncate(start);
+        this.#ran = undefined;
         if (error instanceof Refusal) {
           session.work.clear();
+          // Only EXEC runs while there is a transaction.
+          if (session.transaction !== undefined) this.#discard(session);
           session.reply.error(error.reply);
           return undefined;
         }
@@ -197,17 +271,20 @@ export class Dispatcher {
     work.pending = undefined;
   }
 
-  #endTimed(session: Session, spec: CommandSpec, startMicros: number): void {
-    const micros = this.#clock.monotonicMicros() - startMicros;
+  #endTimed(session: Session, spec: CommandSpec, request: Request, micros: number): void {
     this.#statistics.endCall(spec.id, this.#isSlow[spec.id]!, micros);
+    const { config, latency, slowLog } = this.#server;
+    if (latency.thresholdMs > 0 && micros >= latency.thresholdMs * 1000) {
+      const event = spec.has(FLAG_FAST) ? "fast-command" : "command";
+      latency.add(event, Math.floor(micros / 1000), Math.floor(this.#store.nowMs / 1000));
+    }
     const threshold = this.slowLogMicros;
     if (threshold < 0 || micros < threshold || spec.has(FLAG_SKIP_SLOWLOG)) return;
-    const { config, slowLog } = this.#server;
     slowLog.add(
       {
         time: Math.floor(this.#clock.wallMs() / 1000),
         micros: Math.round(micros),
-        args: slowLogArguments(session.request),
+        args: slowLogArguments(request),
         address: session.address,
         clientName: session.name,
       },

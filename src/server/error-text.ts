@@ -1,5 +1,6 @@
 /** Parts of requests in error texts, cut and cleaned as Redis does it. */
 import type { Request } from "../resp/request.ts";
+import { isWord } from "./arguments.ts";
 import type { Session } from "./session.ts";
 
 const ECHOED_BYTES_MAX = 128;
@@ -9,6 +10,11 @@ export function echoed(request: Request, index: number, bytesMax = ECHOED_BYTES_
   const text = request.latin1(index);
   const nul = text.indexOf("\0");
   return text.slice(0, Math.min(bytesMax, nul < 0 ? text.length : nul));
+}
+
+/** The start of an HTTP request: somebody makes a browser talk to this port. */
+export function isCrossProtocol(request: Request): boolean {
+  return isWord(request, 0, "post") || isWord(request, 0, "host:");
 }
 
 export function unknownCommand(session: Session): string {

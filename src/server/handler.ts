@@ -13,6 +13,7 @@ import type { ReplyWriter } from "../resp/reply-writer.ts";
 import type { Request } from "../resp/request.ts";
 import type { Store } from "../store/store.ts";
 import type { ClientRegistry } from "./client-registry.ts";
+import type { LatencyMonitor } from "./latency-monitor.ts";
 import type { Session } from "./session.ts";
 import type { SlowLog } from "./slow-log.ts";
 import type { Statistics } from "./statistics.ts";
@@ -26,6 +27,7 @@ export interface ServerContext {
   readonly statistics: Statistics;
   readonly clients: ClientRegistry;
   readonly slowLog: SlowLog;
+  readonly latency: LatencyMonitor;
   readonly watchedKeys: WatchedKeys;
   /** 40 hex digits, new at each start. */
   readonly runId: string;

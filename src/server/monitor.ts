@@ -3,10 +3,8 @@
  * (https://redis.io/docs/latest/commands/monitor/).
  */
 import type { Request } from "../resp/request.ts";
+import { isSecret, REDACTED } from "./secrets.ts";
 import type { Session } from "./session.ts";
-
-/** Arguments of these are passwords, or follow a word that announces one. */
-const REDACTED = "(redacted)";
 
 export function feedMonitors(
   monitors: ReadonlySet<Session>,
@@ -31,19 +29,6 @@ function quoted(request: Request, index: number): string {
     return `"... (${request.byteLength(index)} bytes)"`;
   }
   return representation(request.latin1(index));
-}
-
-function isSecret(request: Request, index: number): boolean {
-  const command = request.latin1(0).toLowerCase();
-  if (command === "auth") return index > 0;
-  if (command === "hello") {
-    for (let at = 1; at < index; at++) {
-      if (request.latin1(at).toLowerCase() === "auth" && index <= at + 2) return true;
-    }
-    return false;
-  }
-  if (command !== "config" || index < 3) return false;
-  return request.latin1(index - 1).toLowerCase() === "requirepass";
 }
 
 const ESCAPES: Readonly<Record<string, string>> = {

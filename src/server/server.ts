@@ -14,6 +14,7 @@ import { ClientRegistry } from "./client-registry.ts";
 import { COMMAND_HANDLERS } from "./commands/all.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { ServerContext } from "./handler.ts";
+import { LatencyMonitor } from "./latency-monitor.ts";
 import { isLoopback, listenAddresses, PROTECTED_MODE_REPLY } from "./network.ts";
 import { BATCH_REQUESTS, Session, type SessionHost } from "./session.ts";
 import { SlowLog } from "./slow-log.ts";
@@ -63,6 +64,7 @@ export class Server {
       statistics: new Statistics(),
       clients: new ClientRegistry(),
       slowLog: new SlowLog(),
+      latency: new LatencyMonitor(),
       watchedKeys: new WatchedKeys(),
       runId: options.runId,
       startedMs: clock.monotonicMs(),
@@ -223,11 +225,14 @@ export class Server {
       const threshold = this.#dispatcher.slowLogMicros;
       this.#context.statistics.timesAll =
         (threshold >= 0 && threshold < 1000) || config.get("latency-monitor-threshold") > 0;
+      this.#context.latency.thresholdMs = config.get("latency-monitor-threshold");
+      this.#context.slowLog.trim(config.get("slowlog-max-len"));
       this.#context.statistics.tracksLatency = config.get("latency-tracking");
     };
     apply();
     for (const name of [
       "slowlog-log-slower-than",
+      "slowlog-max-len",
       "latency-monitor-threshold",
       "latency-tracking",
     ] as const) {

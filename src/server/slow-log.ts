@@ -3,6 +3,7 @@
  * each) and secrets left out (https://redis.io/docs/latest/commands/slowlog-get/).
  */
 import type { Request } from "../resp/request.ts";
+import { isSecret, REDACTED } from "./secrets.ts";
 
 const ARGUMENTS_MAX = 32;
 const ARGUMENT_BYTES_MAX = 128;
@@ -26,9 +27,14 @@ export class SlowLog {
     return this.#entries;
   }
 
+  /** Keeps the newest `lengthMax`. */
+  trim(lengthMax: number): void {
+    if (this.#entries.length > lengthMax) this.#entries.length = lengthMax;
+  }
+
   add(entry: Omit<SlowLogEntry, "id">, lengthMax: number): void {
     this.#entries.unshift({ ...entry, id: this.#nextId++ });
-    if (this.#entries.length > lengthMax) this.#entries.length = lengthMax;
+    this.trim(lengthMax);
   }
 
   reset(): void {
@@ -51,6 +57,7 @@ export function slowLogArguments(request: Request): Buffer[] {
 }
 
 function argumentOf(request: Request, index: number): Buffer {
+  if (isSecret(request, index)) return Buffer.from(REDACTED);
   const length = request.byteLength(index);
   if (request.isLarge(index)) return Buffer.from(`... (${length} more bytes)`);
   const start = request.starts[index]!;

@@ -5,8 +5,8 @@
  * call in SAMPLE_INTERVAL is timed and counts for all; slow commands, rare ones, and every command while a
  * threshold below a millisecond is set, are timed each.
  */
-import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 import { COMMAND_COUNT } from "./command-table.ts";
+import { LatencyHistogram } from "./latency-histogram.ts";
 
 export const SAMPLE_INTERVAL = 16;
 /** Calls of a command that are all timed before sampling starts. */
@@ -21,7 +21,7 @@ export class Statistics {
   readonly failed = new Float64Array(COMMAND_COUNT);
   /** Error replies by their first word. */
   readonly errors = new Map<string, number>();
-  readonly #histograms: (RecordableHistogram | undefined)[] = new Array(COMMAND_COUNT);
+  readonly #histograms: (LatencyHistogram | undefined)[] = new Array(COMMAND_COUNT);
   /** Time every command: a threshold is low enough for a fast command to reach it. */
   timesAll = false;
   tracksLatency = true;
@@ -59,21 +59,15 @@ export class Statistics {
     if (!this.tracksLatency) return;
     let histogram = this.#histograms[id];
     if (histogram === undefined) {
-      histogram = createHistogram();
+      histogram = new LatencyHistogram();
       this.#histograms[id] = histogram;
     }
-    // The histogram counts nanoseconds from 1.
-    const nanos = Math.max(1, Math.round(micros * 1000));
-    for (let i = 0; i < weight; i++) histogram.record(nanos);
+    histogram.record(micros, weight);
   }
 
-  /** Durations in nanoseconds of the timed calls of a command; undefined before the first. */
-  histogram(id: number): RecordableHistogram | undefined {
+  /** Durations of the timed calls of a command; undefined before the first. */
+  histogram(id: number): LatencyHistogram | undefined {
     return this.#histograms[id];
-  }
-
-  resetHistogram(id: number): void {
-    this.#histograms[id] = undefined;
   }
 
   countError(code: string): void {
