@@ -267,7 +267,7 @@ export class Dispatcher {
 
   async #finishPreparing(session: Session): Promise<void> {
     const work = session.work;
-    work.results.push(await work.pending);
+    work.results.push(await work.pending!);
     work.pending = undefined;
   }
 

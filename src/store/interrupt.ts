@@ -18,14 +18,20 @@ export const COLD_READ = new Interrupt("a block must be read from disk");
 /** Work that cannot be done within the turn was started by prepare(). */
 export const PREPARING = new Interrupt("slow work is being done first");
 
+/** A result of slow work; `kind` tells it from what another run of the unit may ask for in its place. */
+export interface Prepared {
+  readonly kind: string;
+  readonly value: unknown;
+}
+
 /**
  * Slow work of one unit: what prepare() started, and the results that the next run of the unit takes in the same
  * order. Owned by a session, so that other units can run in between.
  */
 export class UnitWork {
-  readonly results: unknown[] = [];
+  readonly results: Prepared[] = [];
   next = 0;
-  pending: Promise<unknown> | undefined = undefined;
+  pending: Promise<Prepared> | undefined = undefined;
 
   /** Before each run of the unit. */
   rewind(): void {

@@ -32,7 +32,7 @@ import type { StoreOptions } from "./open-store.ts";
 import { emptyQuery, type KeyBatch, Records } from "./records.ts";
 import { ExpirySweep, KeyScan, type ScannedKey } from "./scan.ts";
 import type { Segments } from "./segments.ts";
-import { SYNC_BYTES_MAX, Values } from "./values.ts";
+import { type Fold, PiecesFold, SYNC_BYTES_MAX, Values } from "./values.ts";
 
 export interface StoreParts {
   readonly log: Log;
@@ -134,22 +134,32 @@ export class Store {
 
   endUnit(): void {
     this.#records.endUnit();
+    if (this.#values.isMoving) this.#values.endUnit();
   }
 
   /** Takes back everything since beginUnit(). */
   abortUnit(): void {
     this.#records.abortUnit();
+    this.#values.abortUnit();
   }
 
   /**
    * Result of slow work that must not block others: the first run of the unit starts it and is interrupted, the
-   * next one gets the result. What it reads is as of some time within the call.
+   * next one gets the result. What it reads is as of some time within the call. A run that finds other values may
+   * take another way: `kind` keeps it from getting the result of other work.
    */
-  prepare<T>(start: () => Promise<T>): T {
+  prepare<T>(start: () => Promise<T>, kind = ""): T {
     const work = this.#work;
-    if (work.next < work.results.length) return work.results[work.next++] as T;
+    const prepared = work.results[work.next];
+    if (prepared !== undefined && prepared.kind === kind) {
+      work.next++;
+      return prepared.value as T;
+    }
+    work.results.length = work.next;
     // Not at once: what is started runs units of its own, and this one has not been taken back yet.
-    work.pending = Promise.resolve().then(start);
+    work.pending = Promise.resolve()
+      .then(start)
+      .then((value) => ({ kind, value }));
     throw PREPARING;
   }
 
@@ -259,9 +269,28 @@ export class Store {
     if (length <= SYNC_BYTES_MAX) return [this.copyValue()];
     const { bytes, keyStart, keyEnd } = this.#records.query;
     const key = Buffer.from(bytes.subarray(keyStart, keyEnd));
+    return this.foldValues([key], { from: 0, to: length }, () => new PiecesFold()).pieces;
+  }
+
+  /**
+   * Shows a fold bytes [from, to) of the keys' values slice by slice, over several turns, and returns it. Begun anew
+   * when one of the values is written meanwhile. In a unit that has written already, as EXEC may, it is done at once:
+   * nobody else sees what such a unit sees. Selects another key.
+   */
+  foldValues<T extends Fold>(
+    keys: readonly Buffer[],
+    range: { from: number; to: number },
+    begin: () => T,
+  ): T {
+    if (this.#records.hasWrites) {
+      const fold = begin();
+      this.#values.foldNow(keys, range, fold);
+      return fold;
+    }
     this.#hookWrites();
-    return this.#values.unbroken(() => this.prepare(() => this.#values.collect(key, length)))
-      .pieces;
+    const kind = `fold ${keys.map((key) => key.toString("latin1")).join(" ")}`;
+    const start = () => this.#values.fold(keys, range, begin());
+    return this.#values.unbroken(() => this.prepare(start, kind)).fold;
   }
 
   /** Writes value[start, end) for the selected key. expiry: milliseconds since the epoch, 0: never. Hot. */
@@ -281,7 +310,9 @@ export class Store {
     const { bytes, keyStart, keyEnd } = this.#records.query;
     const key = Buffer.from(bytes.subarray(keyStart, keyEnd));
     this.#hookWrites();
-    const staged = this.#values.unbroken(() => this.prepare(() => this.#values.stage(key, pieces)));
+    const kind = `stage ${key.toString("latin1")}`;
+    const stage = () => this.#values.stage(key, pieces);
+    const staged = this.#values.unbroken(() => this.prepare(stage, kind));
     this.#values.putStaged(staged.version, length, expiry);
   }
 

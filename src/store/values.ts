@@ -14,7 +14,7 @@ import {
   CHUNKED_VALUE_BYTES,
   RecordType,
 } from "../base/record.ts";
-import { RecordView } from "../lsm/order-key.ts";
+import { isLiveType, RecordView } from "../lsm/order-key.ts";
 import { Refusal } from "./interrupt.ts";
 import type { Records } from "./records.ts";
 
@@ -27,9 +27,29 @@ const ATTEMPTS_MAX = 8;
 
 const CHANGED = new Refusal("TRYAGAIN other clients keep changing this large value");
 
-/** A large value on its way: broken by a write of its key. */
+/** Large values on their way: broken by a write of one of their keys. */
 export interface Move {
+  readonly keys: readonly string[];
   isBroken: boolean;
+}
+
+/** What is made of values whose bytes come slice by slice. */
+export interface Fold {
+  /**
+   * Takes bytes from `at` on of each value, no longer than SYNC_BYTES_MAX and shorter where a value ends; the slices
+   * are its own. False: it needs no more.
+   */
+  take(slices: readonly Buffer[], at: number): boolean;
+}
+
+/** The slices of one value. */
+export class PiecesFold implements Fold {
+  readonly pieces: Buffer[] = [];
+
+  take(slices: readonly Buffer[]): boolean {
+    this.pieces.push(slices[0]!);
+    return true;
+  }
 }
 
 export interface StagedValue {
@@ -37,9 +57,9 @@ export interface StagedValue {
   readonly version: number;
 }
 
-export interface CollectedValue {
+export interface FoldedValues<T> {
   readonly move: Move;
-  readonly pieces: readonly Buffer[];
+  readonly fold: T;
 }
 
 export interface ValueEffects {
@@ -57,7 +77,10 @@ export class Values {
   readonly #meta = Buffer.alloc(CHUNKED_VALUE_BYTES);
   readonly #chunk = Buffer.alloc(CHUNK_BYTES);
   /** Moves under way, or done and not yet used, by key; an abandoned one stays until its key is written. */
-  readonly #moving = new Map<string, Move[]>();
+  readonly #moving = new Map<string, Set<Move>>();
+  /** Keys that the open unit has written, and moves that it has used; they count once it has ended. */
+  readonly #written: string[] = [];
+  readonly #used: Move[] = [];
 
   constructor(records: Records, effects: ValueEffects) {
     this.#records = records;
@@ -158,31 +181,77 @@ export class Values {
    * putStaged(): that write's record may hide the chunks, so they must be staged again.
    */
   async stage(key: Buffer, pieces: readonly Uint8Array[]): Promise<StagedValue> {
-    const move = this.#beginMove(key);
+    const move = this.#beginMove([key]);
     return { move, version: await this.#stageOnce(key, pieces) };
   }
 
-  /** Copies a large value over several turns. */
-  async collect(key: Buffer, length: number): Promise<CollectedValue> {
-    const move = this.#beginMove(key);
-    return { move, pieces: await this.#collectOnce(key, length) };
+  /** Shows a fold bytes [from, to) of the keys' values, over several turns. */
+  async fold<T extends Fold>(
+    keys: readonly Buffer[],
+    range: { from: number; to: number },
+    fold: T,
+  ): Promise<FoldedValues<T>> {
+    const move = this.#beginMove(keys);
+    for (let at = range.from; at < range.to; at += SYNC_BYTES_MAX) {
+      let slices: Buffer[] = [];
+      await this.#effects.runUnit(() => {
+        slices = this.#slices(keys, at, Math.min(range.to, at + SYNC_BYTES_MAX));
+      });
+      if (!fold.take(slices, at)) break;
+      await this.#effects.nextTurn();
+    }
+    return { move, fold };
+  }
+
+  /** The same at once, as the open unit sees the values; selects the last key. */
+  foldNow(keys: readonly Buffer[], range: { from: number; to: number }, fold: Fold): void {
+    for (let at = range.from; at < range.to; at += SYNC_BYTES_MAX) {
+      if (!fold.take(this.#slices(keys, at, Math.min(range.to, at + SYNC_BYTES_MAX)), at)) return;
+    }
   }
 
   /** The first result of `attempt` that no write has broken. */
   unbroken<T extends { readonly move: Move }>(attempt: () => T): T {
     for (let attempts = 0; attempts < ATTEMPTS_MAX; attempts++) {
       const result = attempt();
-      if (!result.move.isBroken) return result;
+      if (!result.move.isBroken) {
+        this.#used.push(result.move);
+        return result;
+      }
     }
     throw CHANGED;
   }
 
-  /** A key was written: moves of its value are broken. */
+  /** A key was written: moves of its value are broken, unless the unit is aborted. */
   noteWrite(bytes: Uint8Array, start: number, end: number): void {
     if (this.#moving.size === 0) return;
-    const key = Buffer.from(bytes.subarray(start, end)).toString("latin1");
-    for (const move of this.#moving.get(key) ?? []) move.isBroken = true;
-    this.#moving.delete(key);
+    this.#written.push(Buffer.from(bytes.subarray(start, end)).toString("latin1"));
+  }
+
+  /** The unit has ended: its writes have happened, and what it used is no longer needed. */
+  endUnit(): void {
+    for (const move of this.#used) this.#forget(move);
+    for (const key of this.#written) {
+      for (const move of this.#moving.get(key) ?? []) this.#break(move);
+    }
+    this.abortUnit();
+  }
+
+  abortUnit(): void {
+    this.#used.length = 0;
+    this.#written.length = 0;
+  }
+
+  #break(move: Move): void {
+    move.isBroken = true;
+    this.#forget(move);
+  }
+
+  #forget(move: Move): void {
+    for (const key of move.keys) {
+      const moves = this.#moving.get(key);
+      if (moves?.delete(move) === true && moves.size === 0) this.#moving.delete(key);
+    }
   }
 
   get isMoving(): boolean {
@@ -227,27 +296,27 @@ export class Values {
     return version;
   }
 
-  async #collectOnce(key: Buffer, length: number): Promise<Buffer[]> {
-    const pieces: Buffer[] = [];
+  /** Bytes [from, to) of the keys' values, each shorter where its value ends. */
+  #slices(keys: readonly Buffer[], from: number, to: number): Buffer[] {
     const view = new RecordView();
-    for (let from = 0; from < length; from += SYNC_BYTES_MAX) {
-      const to = Math.min(length, from + SYNC_BYTES_MAX);
-      const piece = Buffer.alloc(to - from);
-      await this.#effects.runUnit(() => {
-        this.#records.select(key, 0, key.length);
-        if (!this.#records.find(view) || view.type !== RecordType.CHUNKED) return;
-        this.read(view, { from, to }, piece, 0);
-      });
-      pieces.push(piece);
-      await this.#effects.nextTurn();
-    }
-    return pieces;
+    return keys.map((key) => {
+      this.#records.select(key, 0, key.length);
+      if (!this.#records.find(view) || !isLiveType(view.type)) return NO_BYTES;
+      const end = Math.min(to, this.length(view));
+      if (end <= from) return NO_BYTES;
+      const slice = Buffer.allocUnsafeSlow(end - from);
+      this.read(view, { from, to: end }, slice, 0);
+      return slice;
+    });
   }
 
-  #beginMove(key: Buffer): Move {
-    const move = { isBroken: false };
-    const name = key.toString("latin1");
-    this.#moving.set(name, [...(this.#moving.get(name) ?? []), move]);
+  #beginMove(keys: readonly Buffer[]): Move {
+    const names = keys.map((key) => key.toString("latin1"));
+    const move = { keys: names, isBroken: false };
+    for (const name of names) {
+      const moves = this.#moving.get(name) ?? new Set();
+      this.#moving.set(name, moves.add(move));
+    }
     return move;
   }
 
