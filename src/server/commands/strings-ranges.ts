@@ -16,6 +16,11 @@ const OFFSET_OUT_OF_RANGE = "ERR offset is out of range";
 const RANGE_BYTES_MAX = 1 << 20;
 const NO_BYTES = Buffer.alloc(0);
 
+/** Bytes of the longest value. */
+export function lengthMax({ server, store }: CommandContext): number {
+  return Math.min(server.config.get("proto-max-bulk-len"), store.valueBytesMax);
+}
+
 /** Writes argument `index` at `offset` of the selected key's value; `exists` is what find() has just said. */
 function patchArgument(
   context: CommandContext,
@@ -72,7 +77,7 @@ function append(context: CommandContext): void {
   const { store, request, reply } = context;
   const exists = store.find();
   const length = exists ? store.valueLength : 0;
-  if (length + request.byteLength(2) > store.valueBytesMax) {
+  if (length + request.byteLength(2) > lengthMax(context)) {
     reply.error(TOO_LONG);
     return;
   }
@@ -99,7 +104,7 @@ function setrange(context: CommandContext): void {
   const exists = store.find();
   const count = request.byteLength(3);
   if (count === 0) reply.integer(exists ? store.valueLength : 0);
-  else if (offset + count > store.valueBytesMax) reply.error(TOO_LONG);
+  else if (offset + count > lengthMax(context)) reply.error(TOO_LONG);
   else reply.integer(patchArgument(context, 3, offset, exists));
 }
 
