@@ -13,6 +13,7 @@ import { SCAN_HANDLERS } from "./scan.ts";
 import { STRING_HANDLERS } from "./strings.ts";
 import { COUNTER_HANDLERS } from "./strings-counters.ts";
 import { RANGE_HANDLERS } from "./strings-ranges.ts";
+import { LCS_HANDLERS } from "./strings-lcs.ts";
 import { TRANSACTION_HANDLERS } from "./transactions.ts";
 
 const WRITTEN: Handlers = {
@@ -28,6 +29,7 @@ const WRITTEN: Handlers = {
   ...KEYSPACE_HANDLERS,
   ...OBJECT_HANDLERS,
   ...SCAN_HANDLERS,
+  ...LCS_HANDLERS,
   ...TRANSACTION_HANDLERS,
 };
 
