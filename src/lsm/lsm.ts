@@ -278,7 +278,8 @@ export class Lsm {
         directory: this.#options.directory,
         sources,
         levels: state.levels,
-        rangeDeletions: state.rangeDeletions,
+        // The record of one whose frame is not committed may lie before the sources' first record.
+        rangeDeletions: [...state.rangeDeletions, ...this.#deletions.pending.values()],
       });
       return result.deltas;
     } finally {

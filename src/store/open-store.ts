@@ -5,6 +5,7 @@
  *   <dir>/wal/         segments of the log (wal/segment.ts)
  *   <dir>/tables/      tables, manifests and CURRENT (lsm/)
  */
+import type { ByteBudget } from "../base/byte-budget.ts";
 import type { Clock } from "../base/clock.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import type { HashSeed } from "../base/order-hash.ts";
@@ -37,6 +38,8 @@ export interface StoreOptions {
   readonly tuning: Partial<LsmTuning>;
   /** Free disk space below which writes are refused. */
   readonly minFreeDiskBytes: () => number;
+  /** Memory for requests and replies too large to be copied. */
+  readonly largeBytes: ByteBudget;
   /** Longest value in bytes. */
   readonly valueBytesMax: number;
   /** The log or the tables can no longer be trusted: the process must end. */
@@ -119,7 +122,7 @@ export async function openStore(
     position: recovered.position,
     segments: recovered.segments,
   });
-  await startSegment(log, segments, lsm);
+  await start(log, segments, lsm, replay.deletions);
   const pipeline = new CommitPipeline(log, options.syncPolicy, {
     clock,
     onCommitted: () => {
@@ -140,8 +143,20 @@ export async function openStore(
   };
 }
 
-/** Goes on in the last segment when it has room, else in a new one. */
-async function startSegment(log: Log, segments: Segments, lsm: Lsm): Promise<void> {
+/**
+ * What follows recovery, which has synced the log: its deletions of all keys are committed, and the last segment goes
+ * on when it has room, else a new one does.
+ */
+async function start(
+  log: Log,
+  segments: Segments,
+  lsm: Lsm,
+  deletions: readonly number[],
+): Promise<void> {
+  for (const sequence of deletions) {
+    // A flush that recovery needed has committed those that it put into tables.
+    if (sequence >= lsm.flushedSequence) lsm.commitRangeDeletion(sequence);
+  }
   segments.markFlushedBefore(lsm.flushedSequence);
   const last = log.segments.at(-1);
   if (last !== undefined && segments.canResume(last)) {

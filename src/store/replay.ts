@@ -34,6 +34,8 @@ export class Replay {
   readonly #tablesMayHoldKeys: boolean;
   readonly #query: KeyQuery;
   records = 0;
+  /** Sequences of deletions of all keys, to be committed once recovery has synced the log. */
+  readonly deletions: number[] = [];
 
   constructor(parts: ReplayParts) {
     this.#parts = parts;
@@ -83,6 +85,7 @@ export class Replay {
       const endSlot = segment.bytes.readUInt16LE(valueStart + 2);
       assert(startSlot === 0 && endSlot === SLOT_COUNT, "a range deletion covers all slots");
       applyRangeDeletion({ memtable, counts, lsm }, segment.number, { offset, sequence });
+      this.deletions.push(sequence);
       return;
     }
     const query = this.#query;

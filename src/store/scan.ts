@@ -32,10 +32,45 @@ const POSITIONS = SLOT_COUNT * TWO_32;
 const CHAIN_POSITIONS = POSITIONS / CHAIN_COUNT;
 /** Records of tables that one page looks at beyond what it returns: tombstones, chunks, overwritten ones. */
 const EXAMINED_MAX = 4096;
+/** Pages without a key after which the search for a random one goes on in another turn. */
+const RANDOM_PAGES_MAX = 8;
+/** Shorter chains are sorted anew for each page. */
+const REMEMBERED_MIN = 256;
+/** A candidate's place in its chain: hash below the chain's bits * ORDER_STEP + index; exact below 2^53. */
+const ORDER_STEP = 2 ** 27;
 
 export interface ScannedKey {
   readonly key: Buffer;
   readonly position: number;
+}
+
+export interface ScanPage {
+  /** Cursor of the next page; 0: this was the last one. */
+  readonly next: number;
+  readonly keys: ScannedKey[];
+}
+
+/** Records of one chain of all unflushed segments: the first of each key in each segment, and older ones. */
+interface Candidates {
+  readonly chain: number;
+  /** Segment number and head of the chain, for each segment that has the chain. */
+  readonly heads: readonly number[];
+  readonly residents: readonly Resident[];
+  readonly offsets: readonly number[];
+  /** Ascending: position within the chain * ORDER_STEP + index into the other two. */
+  readonly order: Float64Array;
+}
+
+interface MemoryKeys {
+  readonly candidates: Candidates;
+  readonly start: number;
+  readonly room: number;
+  readonly nowMs: number;
+}
+
+interface TableKeys {
+  readonly keys: readonly ScannedKey[];
+  readonly end: number;
 }
 
 export interface ScanParts {
@@ -49,50 +84,75 @@ export class KeyScan {
   readonly #parts: ScanParts;
   readonly #query = emptyQuery();
   readonly #view = new RecordView();
+  /** Records of tables that the current page has looked at. */
+  #examined = 0;
+  /** The long chain that was sorted last: the pages of a hash tag's keys are many. */
+  #remembered: Candidates | undefined = undefined;
 
   constructor(parts: ScanParts) {
     this.#parts = parts;
   }
 
-  /** Live keys from position `cursor` on: at least `count` of them unless the bound on work or the end comes first. */
-  page(cursor: number, count: number, nowMs: number): { next: number; keys: ScannedKey[] } {
+  /**
+   * Live keys from position `cursor` on: at least `count` of them unless the bound on work or the end comes first.
+   * `isSettled`: no unit is open that has written, so that what is found may be remembered.
+   */
+  page(cursor: number, count: number, nowMs: number, isSettled: boolean): ScanPage {
     const keys: ScannedKey[] = [];
+    if (cursor >= POSITIONS) return { next: 0, keys };
     const tables = this.#tablesFrom(cursor);
     const unflushed = this.#parts.segments.unflushed;
-    let examined = 0;
+    this.#examined = 0;
     let position = cursor;
     while (position < POSITIONS) {
       const chain = this.#nextChain(unflushed, position, tables);
       if (chain === CHAIN_COUNT) return { next: 0, keys };
-      const end = (chain + 1) * CHAIN_POSITIONS;
       const start = Math.max(position, chain * CHAIN_POSITIONS);
-      const found = this.#memoryKeys(unflushed, chain, start, nowMs);
-      examined += this.#tableKeys(tables, end, found, nowMs);
-      found.sort((a, b) => a.position - b.position);
-      // A chain is taken whole, unless it alone is more than what was asked for.
+      const end = (chain + 1) * CHAIN_POSITIONS;
       const room = count - keys.length;
-      const cut = cutAfter(found, room);
-      for (let i = 0; i < cut; i++) keys.push(found[i]!);
-      if (cut < found.length) return { next: found[cut]!.position, keys };
-      position = end;
-      if (keys.length >= count || examined > EXAMINED_MAX) break;
+      const fromTables = this.#tableKeys(tables, end, room, nowMs);
+      const candidates = this.#candidates(unflushed, chain, isSettled);
+      position = this.#merge(keys, fromTables, { candidates, start, room, nowMs });
+      if (position < end || keys.length >= count || this.#examined > EXAMINED_MAX) break;
     }
     return { next: position < POSITIONS ? position : 0, keys };
   }
 
-  /** The first live key at or after a random position. */
-  randomKey(random: number, nowMs: number): Buffer | undefined {
-    const start = Math.floor(random * POSITIONS);
-    for (const from of [start, 0]) {
+  /**
+   * A live key near a random place, or what is known when the bound on work comes first: `next` is where to go on.
+   * Slots are chosen by how many keys they hold, so that keys of one hash tag come up alike.
+   */
+  randomKey(random: number, nowMs: number, isSettled: boolean): { key?: Buffer; next: number } {
+    const start = this.#randomPosition(random);
+    const slotStart = Math.floor(start / TWO_32) * TWO_32;
+    let pages = RANDOM_PAGES_MAX;
+    for (const from of [start, slotStart, 0]) {
       let cursor = from;
       do {
-        const page = this.page(cursor, 1, nowMs);
-        if (page.keys.length > 0) return page.keys[0]!.key;
+        const page = this.page(cursor, 1, nowMs, isSettled);
+        const found = page.keys[0];
+        // The keys before a random place are as good as those behind it, as long as they are of its slot.
+        const isFar =
+          from === start && from !== 0 && isBehind(found?.position ?? page.next, slotStart);
+        if (isFar) break;
+        if (found !== undefined) return { key: found.key, next: 0 };
         cursor = page.next;
+        if (--pages === 0) return { next: cursor };
       } while (cursor !== 0);
-      if (from === 0) break;
     }
-    return undefined;
+    return { next: 0 };
+  }
+
+  #randomPosition(random: number): number {
+    const { counts } = this.#parts;
+    let rest = random * counts.total;
+    for (let slot = 0; slot < SLOT_COUNT; slot++) {
+      const known = counts.known(slot);
+      if (rest < known) return slot * TWO_32 + Math.floor((rest / known) * TWO_32);
+      if (known > 0) rest -= known;
+    }
+    // Nothing is known to exist: keys whose records have unresolved marks may.
+    return Math.floor(random * POSITIONS);
   }
 
   /**
@@ -152,54 +212,105 @@ export class KeyScan {
     return tableChain;
   }
 
-  /** Live keys of one chain whose newest record lies in an unflushed segment. */
-  #memoryKeys(
-    unflushed: readonly Resident[],
-    chain: number,
-    start: number,
-    nowMs: number,
-  ): ScannedKey[] {
-    const { memtable } = this.#parts;
-    const keys: ScannedKey[] = [];
+  /** Records of one chain of the unflushed segments, sorted by position. */
+  #candidates(unflushed: readonly Resident[], chain: number, isSettled: boolean): Candidates {
+    const heads: number[] = [];
+    for (const { segment, memory } of unflushed) {
+      if (memory.chains[chain] !== 0) heads.push(segment.number, memory.chains[chain]!);
+    }
+    const remembered = this.#remembered;
+    if (remembered?.chain === chain && isSameList(remembered.heads, heads)) return remembered;
+    const residents: Resident[] = [];
+    const offsets: number[] = [];
+    const order: number[] = [];
     for (const resident of unflushed) {
-      memtable.eachInChain(resident.memory, chain, (offset) => {
-        const words = resident.segment.words;
-        const position = positionOf(slotAt(words, offset), hashAt(words, offset));
-        if (position < start) return;
-        this.#queryAt(resident, offset);
-        const newest = memtable.find(this.#query, this.#query.hash);
-        // The key is in the chain of each segment that it was written to; the newest one speaks for it.
-        if (newest === 0 || memtable.segmentAt(newest) !== resident.memory) return;
-        this.#addLive(keys, newest, position, nowMs);
+      const { words } = resident.segment;
+      this.#parts.memtable.eachInChain(resident.memory, chain, (offset) => {
+        order.push((hashAt(words, offset) % CHAIN_POSITIONS) * ORDER_STEP + offsets.length);
+        residents.push(resident);
+        offsets.push(offset);
       });
     }
-    return keys;
+    const candidates = { chain, heads, residents, offsets, order: Float64Array.from(order).sort() };
+    // Records are only ever added to a chain, and the newest one is its head: the same heads, the same records.
+    if (isSettled && offsets.length > REMEMBERED_MIN) this.#remembered = candidates;
+    return candidates;
   }
 
-  #addLive(keys: ScannedKey[], newest: number, position: number, nowMs: number): void {
+  /**
+   * Appends up to `room` keys, all of one position or none, of memory and tables; returns where the next ones start.
+   */
+  #merge(keys: ScannedKey[], fromTables: TableKeys, memory: MemoryKeys): number {
+    const { candidates, room } = memory;
+    const { order } = candidates;
+    const base = candidates.chain * CHAIN_POSITIONS;
+    const full = keys.length + room;
+    let at = lowerBound(order, (memory.start - base) * ORDER_STEP);
+    let table = 0;
+    let looked = 0;
+    let previous = -1;
+    let next = fromTables.end;
+    for (;;) {
+      const inMemory = at < order.length ? base + Math.floor(order[at]! / ORDER_STEP) : POSITIONS;
+      const inTables = fromTables.keys[table]?.position ?? POSITIONS;
+      const position = Math.min(inMemory, inTables);
+      if (position >= fromTables.end) break;
+      const isFull = keys.length >= full || looked > EXAMINED_MAX;
+      if (isFull && position !== previous) {
+        next = position;
+        break;
+      }
+      previous = position;
+      if (inTables === position) {
+        keys.push(fromTables.keys[table++]!);
+      } else {
+        looked++;
+        this.#addIfNewest(keys, candidates, order[at++]! % ORDER_STEP, memory.nowMs);
+      }
+    }
+    this.#examined += looked;
+    return next;
+  }
+
+  /** Appends the key of a candidate if that is live, and its newest record lies in the candidate's segment. */
+  #addIfNewest(keys: ScannedKey[], candidates: Candidates, index: number, nowMs: number): void {
+    const { memtable } = this.#parts;
+    const resident = candidates.residents[index]!;
+    const offset = candidates.offsets[index]!;
+    this.#queryAt(resident, offset);
+    const newest = memtable.find(this.#query, this.#query.hash);
+    // The key is in the chain of each segment that it was written to; the newest one speaks for it.
+    if (newest === 0 || memtable.segmentAt(newest) !== resident.memory) return;
     const view = this.#view;
-    this.#parts.memtable.view(newest, view);
+    memtable.view(newest, view);
     if (!isLiveType(view.type) || (view.expiry !== 0 && view.expiry <= nowMs)) return;
+    const position = positionOf(view.slot, view.hash);
     const key = Buffer.from(view.bytes.subarray(view.keyStart, view.keyEnd));
     // A deletion of all keys can leave a key twice in a chain.
-    if (keys.some((other) => other.position === position && other.key.equals(key))) return;
+    for (let i = keys.length - 1; i >= 0 && keys[i]!.position === position; i--) {
+      if (keys[i]!.key.equals(key)) return;
+    }
     keys.push({ key, position });
   }
 
-  /** Adds the live keys of tables before position `end`; returns the records looked at. */
-  #tableKeys(tables: RecordIterator, end: number, keys: ScannedKey[], nowMs: number): number {
-    let examined = 0;
+  /** About `room` live keys of tables before position `end`, and the position up to which these are all. */
+  #tableKeys(tables: RecordIterator, end: number, room: number, nowMs: number): TableKeys {
+    const keys: ScannedKey[] = [];
+    let previous = -1;
     for (; tables.isValid(); tables.next()) {
       const view = tables.current;
       const position = positionOf(view.slot, view.hash);
       if (position >= end) break;
-      examined++;
+      const isFull = keys.length >= room || this.#examined > EXAMINED_MAX;
+      if (isFull && previous >= 0 && position !== previous) return { keys, end: position };
+      previous = position;
+      this.#examined++;
       if (view.subKeyStart !== view.subKeyEnd || !isLiveType(view.type)) continue;
       if (view.expiry !== 0 && view.expiry <= nowMs) continue;
       if (this.#isNewerInMemory(view)) continue;
       keys.push({ key: Buffer.from(view.bytes.subarray(view.keyStart, view.keyEnd)), position });
     }
-    return examined;
+    return { keys, end };
   }
 
   #isNewerInMemory(view: RecordView): boolean {
@@ -230,12 +341,25 @@ export class KeyScan {
   }
 }
 
-/** How many of the sorted keys to take for `room`: all of one position or none. */
-function cutAfter(keys: readonly ScannedKey[], room: number): number {
-  if (keys.length <= room) return keys.length;
-  let cut = Math.max(1, room);
-  while (cut < keys.length && keys[cut]!.position === keys[cut - 1]!.position) cut++;
-  return cut;
+/** Whether a position, or the end of a scan, lies behind the slot that starts at `slotStart`. */
+function isBehind(position: number, slotStart: number): boolean {
+  return position === 0 || position >= slotStart + TWO_32;
+}
+
+function isSameList(one: readonly number[], other: readonly number[]): boolean {
+  return one.length === other.length && one.every((value, index) => value === other[index]);
+}
+
+/** Index of the first of the ascending values that is at least `value`. */
+function lowerBound(values: Float64Array, value: number): number {
+  let low = 0;
+  let high = values.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (values[middle]! < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /**

@@ -30,7 +30,7 @@ import {
 import type { KeyCounts } from "./key-counts.ts";
 import type { StoreOptions } from "./open-store.ts";
 import { emptyQuery, type KeyBatch, Records } from "./records.ts";
-import { ExpirySweep, KeyScan, type ScannedKey } from "./scan.ts";
+import { ExpirySweep, KeyScan, type ScanPage } from "./scan.ts";
 import type { Segments } from "./segments.ts";
 import { type Fold, PiecesFold, SYNC_BYTES_MAX, Values } from "./values.ts";
 
@@ -53,6 +53,7 @@ const RESOLVE_ROUNDS = 4;
 const DISK_FULL =
   "MISCONF Writes are refused: the disk is nearly full (min-free-disk). Free some space; reads go on.";
 const DISK_CHECK_MS = 1000;
+const THROTTLE_MS_MAX = 20;
 const SWEEP_INTERVAL_MS = 100;
 const SWEEP_RECORDS = 20_000;
 const EXPIRED_PER_TURN = 64;
@@ -75,6 +76,9 @@ export class Store {
   /** Why writes are refused, as an error reply; undefined while they are not. */
   refusal: string | undefined = undefined;
   expiredKeys = 0;
+  /** Milliseconds for which writers have been held back. */
+  throttledMs = 0;
+  #throttled: Promise<void> | undefined = undefined;
   #watcher: ((bytes: Uint8Array, start: number, end: number) => void) | undefined = undefined;
 
   constructor(parts: StoreParts) {
@@ -269,7 +273,44 @@ export class Store {
     if (length <= SYNC_BYTES_MAX) return [this.copyValue()];
     const { bytes, keyStart, keyEnd } = this.#records.query;
     const key = Buffer.from(bytes.subarray(keyStart, keyEnd));
+    this.#admit(length);
     return this.foldValues([key], { from: 0, to: length }, () => new PiecesFold()).pieces;
+  }
+
+  /** Waits until `length` bytes of memory are free for a copy of a large value. */
+  #admit(length: number): void {
+    const work = this.#work;
+    const { largeBytes } = this.#parts.options;
+    if (this.#records.hasWrites) return;
+    const take = async (): Promise<void> => {
+      await largeBytes.acquire(length);
+      work.heldBytes += length;
+    };
+    this.prepare(take, `admit ${length}`);
+  }
+
+  /** What a command that writes must wait for while tables cannot keep up; undefined: nothing. */
+  get throttled(): Promise<void> | undefined {
+    return this.#throttled;
+  }
+
+  /** Slows writers the more, the further tables are behind; at pressure 1 they stop. */
+  #throttle(): void {
+    const pressure = this.writePressure;
+    if (pressure === 0 || this.#throttled !== undefined) return;
+    const { clock } = this.#parts.options;
+    this.#throttled = new Promise((resolve) => {
+      const check = (): void => {
+        if (this.writePressure >= 1 && !this.#isClosing) {
+          clock.after(THROTTLE_MS_MAX, check);
+          return;
+        }
+        this.#throttled = undefined;
+        resolve();
+      };
+      this.throttledMs += pressure * THROTTLE_MS_MAX;
+      clock.after(Math.max(1, pressure * THROTTLE_MS_MAX), check);
+    });
   }
 
   /**
@@ -358,15 +399,38 @@ export class Store {
   }
 
   /** Up to about `count` keys from `cursor` on; REQUIRES within a unit. */
-  scan(cursor: number, count: number): { next: number; keys: ScannedKey[] } {
+  scan(cursor: number, count: number): ScanPage {
     this.#records.tagNewest();
-    return this.#scan.page(cursor, count, this.nowMs);
+    return this.#scan.page(cursor, count, this.nowMs, !this.#records.hasWrites);
   }
 
   /** Any key, undefined when there is none. `random`: uniform in [0, 1). */
   randomKey(random: number): Buffer | undefined {
     this.#records.tagNewest();
-    return this.#scan.randomKey(random, this.nowMs);
+    const { key, next } = this.#scan.randomKey(random, this.nowMs, !this.#records.hasWrites);
+    if (key !== undefined || next === 0) return key;
+    // Rare: thousands of deleted or expired keys that are still in tables.
+    for (;;) {
+      const later = this.prepare(() => this.#keyFrom(next), "randomkey");
+      if (later === undefined) return undefined;
+      this.select(later, 0, later.length);
+      if (this.find()) return later;
+    }
+  }
+
+  /** The first key from `cursor` on, or else the first one of all, sought over several turns. */
+  async #keyFrom(cursor: number): Promise<Buffer | undefined> {
+    for (const from of [cursor, 0]) {
+      let page: ScanPage = { next: from, keys: [] };
+      do {
+        await this.runUnit(() => {
+          page = this.scan(page.next, 1);
+        });
+        if (page.keys.length > 0) return page.keys[0]!.key;
+        await this.#nextTurn();
+      } while (page.next !== 0);
+    }
+    return undefined;
   }
 
   /** Tables saw that these keys have expired: removes those whose newest record has. */
@@ -413,6 +477,7 @@ export class Store {
   /** The commit index has grown. */
   onCommitted(): void {
     this.#records.onCommitted();
+    this.#throttle();
   }
 
   /** A flush has ended. */

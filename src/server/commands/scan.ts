@@ -130,7 +130,7 @@ function keys(context: CommandContext): void {
   const glob = globArgument(request, 1);
   let list: KeyList;
   if (session.transaction === undefined) {
-    list = store.prepare(() => collect(context, glob));
+    list = store.prepare(() => collect(context, glob), "keys");
     store.tagNewest();
   } else {
     list = new KeyList();
