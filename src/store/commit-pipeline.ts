@@ -18,7 +18,7 @@ const SYNC_INTERVAL_MS = 1000;
 
 export interface CommitEffects {
   readonly clock: Clock;
-  /** Called after `committed` has advanced. */
+  /** Called after `committed`, or the log's durable index, has advanced. */
   onCommitted(): void;
   /** The log can no longer be trusted to keep what it is given; must end the process. */
   onFatal(error: Error): void;
@@ -136,7 +136,10 @@ export class CommitPipeline {
         this.#isSyncing = false;
         this.lastSyncMs = this.#effects.clock.monotonicMs();
         this.lastSyncDurationMs = this.lastSyncMs - startMs;
-        if (this.#policy !== "always") return;
+        if (this.#policy !== "always") {
+          this.#effects.onCommitted();
+          return;
+        }
         this.#advance(index);
         if (this.#log.writtenIndex > index) this.#startSync();
       },

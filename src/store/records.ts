@@ -78,7 +78,7 @@ export class Records {
   #hasWrites = false;
   /** Frame index of the newest deletion of all keys: "absent" may depend on it. */
   #deletionIndex = 0;
-  /** Deletions of all keys whose frames are not committed: sequence and frame index, oldest first. */
+  /** Deletions of all keys whose frames are not committed and durable: sequence and frame index, oldest first. */
   readonly #uncommittedDeletions: { sequence: number; index: number }[] = [];
   /** What select() set. */
   readonly query: KeyQuery = emptyQuery();
@@ -293,11 +293,20 @@ export class Records {
     });
   }
 
-  /** The commit index has grown: deletions of all keys that it covers give their tables back. */
+  /**
+   * The commit index has grown: deletions of all keys that it covers give their tables back. Their frames must be
+   * on stable storage too: a deletion that outlives its log would hide what later gets the same sequences.
+   */
   onCommitted(): void {
     const deletions = this.#uncommittedDeletions;
-    while (deletions.length > 0 && deletions[0]!.index <= this.#pipeline.committed) {
-      this.#lsm.commitRangeDeletion(deletions.shift()!.sequence);
+    const index = Math.min(this.#pipeline.committed, this.#log.durableIndex);
+    while (deletions.length > 0) {
+      const { sequence } = deletions[0]!;
+      const isFlushed = sequence < this.#lsm.flushedSequence;
+      if (!isFlushed && deletions[0]!.index > index) return;
+      deletions.shift();
+      // A flush has made it durable along with the tables.
+      if (!isFlushed) this.#lsm.commitRangeDeletion(sequence);
     }
   }
 

@@ -5,13 +5,15 @@
  *
  * The log ends at its first bad frame: torn, unchained or missing. If a valid frame further on says that the bad
  * one was durable, bytes that were promised are gone: CorruptionError, nothing is changed. Otherwise the rest is
- * cut off, and the cut and all that is kept are synced before anything is served.
+ * cut off, and the cut and all that is kept are synced before anything is served. Files before a gap are what is
+ * left of a deletion that a crash interrupted, if all that comes before the gap's end is in tables: they go.
  */
 import { assert } from "../base/assert.ts";
 import { CorruptionError } from "../base/errors.ts";
 import type { File, FileSystem } from "../base/file-system.ts";
 import type { HashSeed } from "../base/order-hash.ts";
 import {
+  type ArenaViews,
   FRAME_HEADER_BYTES,
   type FrameFields,
   frameChecksumAt,
@@ -82,7 +84,8 @@ class Recovery {
 
   async run(): Promise<Recovered> {
     const { fileSystem, directory } = this.#effects;
-    const names = logFiles(fileSystem, directory);
+    const all = logFiles(fileSystem, directory);
+    const names = all.slice(this.#leftOver(all));
     const total = names.reduce((sum, name) => sum + this.#sizeOf(name), 0);
     let done = 0;
     for (let i = 0; i < names.length; i++) {
@@ -92,6 +95,7 @@ class Recovery {
       this.#effects.onProgress(done, total);
       if (!isWhole) break;
     }
+    for (const name of all) if (!names.includes(name)) fileSystem.remove(`${directory}/${name}`);
     this.#syncKept();
     return {
       position: this.#position(),
@@ -99,6 +103,32 @@ class Recovery {
       replayedBytes: this.#replayedBytes,
       cutBytes: this.#cutBytes,
     };
+  }
+
+  /**
+   * Number of files at the start whose records are all in tables: of files removed together before a crash, any may
+   * have come back. They end at a gap behind which the first frame follows what is in tables.
+   */
+  #leftOver(names: readonly string[]): number {
+    for (let i = names.length - 1; i > 0; i--) {
+      if (segmentNumberOf(names[i]!) === segmentNumberOf(names[i - 1]!)! + 1) continue;
+      const { views, size } = this.#load(names[i]!);
+      const isFrame = readSegmentHeader(views, size) !== undefined;
+      if (!isFrame || frameLengthAt(views, SEGMENT_HEADER_BYTES, size) === 0) return 0;
+      const { firstSequence } = readFrame(views, SEGMENT_HEADER_BYTES);
+      return firstSequence <= this.#effects.flushedSequence ? i : 0;
+    }
+    return 0;
+  }
+
+  /** A whole file, in memory of its own. */
+  #load(name: string): { views: ArenaViews; size: number } {
+    const file = this.#effects.fileSystem.open(`${this.#effects.directory}/${name}`, "read");
+    const bytes = Buffer.from(new ArrayBuffer(alignUp(file.size())));
+    const size = file.read(bytes.subarray(0, file.size()), 0);
+    file.close();
+    const words = new Int32Array(bytes.buffer);
+    return { views: { bytes, words, words64: new BigUint64Array(bytes.buffer) }, size };
   }
 
   #sizeOf(name: string): number {
@@ -134,7 +164,9 @@ class Recovery {
     if (isRight && !this.#isOwn(header.seed)) {
       throw new CorruptionError("the log belongs to another data directory", { path, offset: 0 });
     }
-    const segment = new Segment(segmentNumberOf(name)!, arena, file, true);
+    const number = segmentNumberOf(name)!;
+    const firstIndex = header?.firstIndex ?? 0;
+    const segment = new Segment({ number, firstIndex }, arena, file, true);
     const end = isRight ? this.#replayFrames(segment, size, header.firstIndex) : 0;
     if (end === size && isRight && this.#continues(segment, rest)) {
       this.#keep(segment, end);
@@ -191,6 +223,8 @@ class Recovery {
     }
     segment.end = end;
     segment.writtenEnd = end;
+    // Before anything is served, #syncKept() makes it true.
+    segment.syncedEnd = end;
     this.#segments.push(segment);
   }
 
@@ -234,15 +268,7 @@ class Recovery {
       );
     }
     for (const name of rest) {
-      const file = this.#effects.fileSystem.open(`${this.#effects.directory}/${name}`, "read");
-      const bytes = Buffer.from(new ArrayBuffer(alignUp(file.size())));
-      const size = file.read(bytes.subarray(0, file.size()), 0);
-      file.close();
-      const views = {
-        bytes,
-        words: new Int32Array(bytes.buffer),
-        words64: new BigUint64Array(bytes.buffer),
-      };
+      const { views, size } = this.#load(name);
       if (callsDurable(views, SEGMENT_HEADER_BYTES, size, missing)) {
         throw new CorruptionError(
           `frame ${missing} of the log is damaged or missing, though ${segmentFileName(segmentNumberOf(name)!)} follows it`,
@@ -264,12 +290,7 @@ function alignUp(bytes: number): number {
 }
 
 /** Whether a valid frame in arena[from, end) has a durable index of at least `index`. Only after damage: slow. */
-function callsDurable(
-  arena: Pick<Arena, "bytes" | "words" | "words64">,
-  from: number,
-  end: number,
-  index: number,
-): boolean {
+function callsDurable(arena: ArenaViews, from: number, end: number, index: number): boolean {
   assert(from % 8 === 0, "frames start at multiples of 8");
   for (let offset = from; offset + FRAME_HEADER_BYTES <= end; offset += 8) {
     if (frameLengthAt(arena, offset, end) === 0) continue;

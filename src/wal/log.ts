@@ -49,6 +49,8 @@ export class Log {
   #isSyncing = false;
   /** Segments whose files are removed but still open. */
   readonly #deleted: Segment[] = [];
+  /** Number of the first segment whose records are not all in tables. */
+  #deletableBefore = 0;
   #frameStart = 0;
   #frameRecords = 0;
   #unitStart = 0;
@@ -131,7 +133,7 @@ export class Log {
     const number = this.nextSegmentNumber;
     const path = `${this.#directory}/${segmentFileName(number)}`;
     const file = this.#fileSystem.open(path, "create");
-    const segment = new Segment(number, arena, file, false);
+    const segment = new Segment({ number, firstIndex: this.openIndex }, arena, file, false);
     writeSegmentHeader(arena, { number, seed: this.#seed, firstIndex: this.openIndex });
     this.#segments.push(segment);
     this.#active = segment;
@@ -217,8 +219,11 @@ export class Log {
     assert(!this.#isSyncing, "two syncs at a time");
     this.#isSyncing = true;
     for (const segment of [...this.#segments]) {
-      if (segment.lastIndex <= this.durableIndex || !segment.isFileOpen) continue;
+      // A header alone counts: without it recovery would not read on to the segments behind it.
+      const end = segment.writtenEnd;
+      if (segment.syncedEnd === end || !segment.isFileOpen) continue;
       await segment.file.syncAsync();
+      segment.syncedEnd = end;
     }
     if (this.#segments.some((segment) => !segment.isNameDurable)) {
       const named = this.#segments.filter((segment) => !segment.isNameDurable);
@@ -229,23 +234,42 @@ export class Log {
     this.#closeDeleted();
     this.syncCount++;
     this.durableIndex = Math.max(this.durableIndex, target);
+    this.#deleteOld();
     return target;
   }
 
   /** As sync(), on this thread; for shutdown and recovery. */
   syncNow(): void {
     for (const segment of this.#segments) {
-      if (segment.lastIndex > this.durableIndex && segment.isFileOpen) segment.file.sync();
+      if (segment.syncedEnd < segment.writtenEnd && segment.isFileOpen) segment.file.sync();
+      segment.syncedEnd = segment.writtenEnd;
       segment.isNameDurable = true;
     }
     this.#fileSystem.syncDirectory(this.#directory);
     this.durableIndex = this.writtenIndex;
   }
 
-  /** Deletes the files of all segments before `segment`: their records are in tables. */
+  /**
+   * Deletes the files of all segments before `segment`: their records are in tables. The newest durable frame stays
+   * until a later one is durable, so that index, chain and clock go on from it whatever a crash takes.
+   */
   deleteBefore(segment: Segment): void {
-    const doomed = this.#segments.splice(0, this.#segments.indexOf(segment));
-    if (doomed.length === 0) return;
+    this.#deletableBefore = segment.number;
+    this.#deleteOld();
+  }
+
+  #deleteOld(): void {
+    let count = 0;
+    const segments = this.#segments;
+    while (
+      count + 1 < segments.length &&
+      segments[count]!.number < this.#deletableBefore &&
+      segments[count + 1]!.firstIndex <= this.durableIndex
+    ) {
+      count++;
+    }
+    if (count === 0) return;
+    const doomed = segments.splice(0, count);
     for (const old of doomed) this.#fileSystem.remove(old.file.path);
     this.#deleted.push(...doomed);
     if (!this.#isSyncing) this.#closeDeleted();

@@ -59,17 +59,26 @@ export class Segment {
   readonly bytes: Buffer;
   readonly words: Int32Array;
   readonly file: File;
-  /** Used bytes. Invariant: writtenEnd <= end <= arena size. */
+  /** Index that its first frame has, or will have. */
+  readonly firstIndex: number;
+  /** Used bytes. Invariant: syncedEnd <= writtenEnd <= end <= arena size. */
   end = SEGMENT_HEADER_BYTES;
   writtenEnd = 0;
+  syncedEnd = 0;
   /** Index of the last closed frame in it; 0 while it has none. */
   lastIndex = 0;
   /** False until the directory entry of its file is durable. */
   isNameDurable: boolean;
   isFileOpen = true;
 
-  constructor(number: number, arena: Arena, file: File, isNameDurable: boolean) {
-    this.number = number;
+  constructor(
+    header: { readonly number: number; readonly firstIndex: number },
+    arena: Arena,
+    file: File,
+    isNameDurable: boolean,
+  ) {
+    this.number = header.number;
+    this.firstIndex = header.firstIndex;
     this.arena = arena;
     this.shared = arena.shared;
     this.bytes = arena.bytes;
