@@ -6,6 +6,7 @@
  */
 
 import packageJson from "../package.json" with { type: "json" };
+import { ByteBudget } from "./base/byte-budget.ts";
 import { SystemClock } from "./base/clock.ts";
 import { DirectoryLock } from "./base/directory-lock.ts";
 import { CorruptionError, DiskError, StartupError } from "./base/errors.ts";
@@ -35,6 +36,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   const log = logger.child("server");
   for (const warning of config.warnings) log.warn({}, warning);
   const plan = divideMemory(config);
+  const largeBytes = new ByteBudget(plan.clientBytes);
   const onFatal = (error: Error): void => {
     log.error({ error }, "cannot go on: stopping without acknowledging anything more");
     process.exit(EXIT_FAILURE);
@@ -49,6 +51,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     random: crypto.getRandomValues(new Uint8Array(24)),
     syncPolicy: config.get("appendfsync"),
     ...plan,
+    largeBytes,
     minFreeDiskBytes: () => config.get("min-free-disk"),
     onFatal,
     onCommitted: () => server?.onCommitted(),
@@ -75,6 +78,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     stop().catch(onFatal);
   };
   server = new Server({
+    largeBytes,
     config,
     store,
     clock,

@@ -83,9 +83,9 @@ export class RequestParser {
     return (this.#owned ? this.#bytes.length : 0) + large;
   }
 
-  /** Length of the large argument being received, for admission against the memory budget; else 0. */
-  get awaitedLargeBytes(): number {
-    return this.#large === undefined ? 0 : this.#large.byteLength;
+  /** The large argument being received, for admission against the memory budget. */
+  get awaitedLarge(): LargeArgument | undefined {
+    return this.#large;
   }
 
   /** True while requests lie in the chunk that was fed last, not in a buffer of this parser's. */

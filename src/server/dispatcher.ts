@@ -81,6 +81,7 @@ export class Dispatcher {
     }
     const paused = this.#pause(session, spec);
     if (paused !== undefined) return paused;
+    if (spec.has(FLAG_WRITE) && this.#store.throttled !== undefined) return this.#store.throttled;
     session.lastCommand = spec;
     const isSlow = this.#isSlow[spec.id]!;
     const isTimed = this.#statistics.beginCall(spec.id, isSlow);

@@ -4,6 +4,7 @@
  *   listen → Session per connection → Dispatcher → Store;   Store.committed grows → gated sessions send
  */
 import type { Socket, TCPSocketListener } from "bun";
+import type { ByteBudget } from "../base/byte-budget.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { StartupError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -22,6 +23,7 @@ import { Statistics } from "./statistics.ts";
 import { WatchedKeys } from "./watched-keys.ts";
 
 export interface ServerOptions {
+  readonly largeBytes: ByteBudget;
   readonly config: Config;
   readonly store: Store;
   readonly clock: Clock;
@@ -83,6 +85,7 @@ export class Server {
         },
       },
       batch: Array.from({ length: BATCH_REQUESTS }, () => new Request()),
+      largeBytes: options.largeBytes,
       warm: (count) => this.#warm(count),
       get committed() {
         return store.committed;

@@ -10,8 +10,9 @@
  * from being read.
  */
 import type { Socket } from "bun";
+import type { ByteBudget } from "../base/byte-budget.ts";
 import { ReplyWriter } from "../resp/reply-writer.ts";
-import { Request } from "../resp/request.ts";
+import { type LargeArgument, Request } from "../resp/request.ts";
 import { type ParserLimits, ParseStatus, RequestParser } from "../resp/request-parser.ts";
 import { UnitWork } from "../store/interrupt.ts";
 import type { CommandSpec } from "./command-table.ts";
@@ -32,6 +33,7 @@ export interface SessionHost {
   readonly server: ServerContext;
   readonly limits: ParserLimits;
   /** BATCH_REQUESTS requests, for the session that is running. */
+  readonly largeBytes: ByteBudget;
   readonly batch: Request[];
   /** The first `count` requests of the batch come next. */
   warm(count: number): void;
@@ -75,6 +77,10 @@ export class Session {
   #status: ParseStatus = ParseStatus.INCOMPLETE;
   /** Parsed, and not run because an earlier one had to wait. */
   readonly #waiting: Request[] = [];
+  /** Bytes of large arguments received or being received, taken from the host's budget. */
+  #heldBytes = 0;
+  #admitted: LargeArgument | undefined = undefined;
+  #isAwaitingMemory = false;
   #isParked = false;
   #isRunning = false;
   /** The socket took less than it was given: wait for drain. */
@@ -222,6 +228,7 @@ export class Session {
     this.unblock?.("timeout");
     this.reply.pieces.length = 0;
     this.reply.consume(this.reply.length);
+    this.#releaseLarge();
     this.#host.closed(this);
   }
 
@@ -262,6 +269,45 @@ export class Session {
     }
     this.#isRunning = false;
     this.flush(this.#host.batchTag);
+    this.#admitLarge();
+  }
+
+  /** Memory for a large argument that has begun to arrive: without it the rest waits in the client. */
+  #admitLarge(): void {
+    const large = this.parser.awaitedLarge;
+    if (large === undefined || large === this.#admitted) return;
+    this.#admitted = large;
+    const { largeBytes } = this.#host;
+    const bytes = large.byteLength;
+    if (this.#heldBytes > 0) {
+      largeBytes.force(bytes);
+      this.#heldBytes += bytes;
+      return;
+    }
+    const wait = largeBytes.acquire(bytes);
+    this.#heldBytes += bytes;
+    if (wait === undefined) return;
+    this.#isAwaitingMemory = true;
+    this.#pause();
+    wait.then(
+      () => {
+        this.#isAwaitingMemory = false;
+        if (this.#isClosed) this.#releaseLarge();
+        else this.#resumeIfReady();
+      },
+      (error: Error) => this.#host.onFatal(error),
+    );
+  }
+
+  /** Gives back the memory of large arguments and values once nothing refers to them. */
+  #releaseLarge(): void {
+    const held = this.#heldBytes + this.work.heldBytes;
+    if (held === 0 || this.#isAwaitingMemory) return;
+    const isUsed = this.#isParked || this.parser.awaitedLarge !== undefined;
+    if (!this.#isClosed && (isUsed || this.reply.pieces.length > 0)) return;
+    this.#heldBytes = 0;
+    this.work.heldBytes = 0;
+    this.#host.largeBytes.release(held);
   }
 
   /**
@@ -283,6 +329,7 @@ export class Session {
         this.request = batch[i]!;
         if (this.request.count === 0) continue;
         const wait = host.execute(this);
+        if (wait === undefined && this.request.large.length > 0) this.request.reset();
         if (this.isClosing) return;
         if (wait === undefined && this.reply.length < OUTPUT_CHECKED_FROM) continue;
         if (!this.#isHeldUp(wait)) continue;
@@ -344,20 +391,28 @@ export class Session {
 
   #unpark(): void {
     this.#isParked = false;
-    if (this.#isClosed) return;
+    if (this.#isClosed) {
+      this.#releaseLarge();
+      return;
+    }
     this.#isRunning = true;
     this.#host.beginBatch(this);
     let wait: Promise<void> | undefined;
     try {
       wait = this.#host.execute(this);
-      if (wait === undefined) this.#runCommands();
-      else this.#park(wait);
+      if (wait === undefined) {
+        if (this.request.large.length > 0) this.request.reset();
+        this.#runCommands();
+      } else {
+        this.#park(wait);
+      }
     } catch (error) {
       this.#host.onFatal(error as Error);
     }
     this.#isRunning = false;
     if (this.#hasEnded && !this.#isParked) this.isClosing = true;
     this.flush(this.#host.batchTag);
+    this.#admitLarge();
     this.#resumeIfReady();
   }
 
@@ -365,6 +420,7 @@ export class Session {
   flush(tag: number): void {
     const end = this.reply.length;
     if (end === 0) {
+      this.#releaseLarge();
       if (this.isClosing && !this.#isParked && !this.#isClosed) this.socket.end();
       return;
     }
@@ -395,6 +451,7 @@ export class Session {
       else this.#writePiece(piece);
     }
     if (ready > 0 && !this.#isBlocked) this.#write(ready);
+    this.#releaseLarge();
     if (this.reply.length === 0 && this.isClosing && !this.#isParked) this.socket.end();
   }
 
@@ -447,7 +504,7 @@ export class Session {
   }
 
   #resumeIfReady(): void {
-    if (!this.#isPaused || this.#isParked || this.isClosing) return;
+    if (!this.#isPaused || this.#isParked || this.isClosing || this.#isAwaitingMemory) return;
     if (this.reply.pendingBytes > OUTPUT_PENDING_MAX) return;
     this.#isPaused = false;
     this.socket.resume();
