@@ -63,7 +63,7 @@ export class Server {
       store,
       clock,
       logger,
-      statistics: new Statistics(),
+      statistics: new Statistics(clock.wallMs()),
       clients: new ClientRegistry(),
       slowLog: new SlowLog(),
       latency: new LatencyMonitor(),
@@ -197,12 +197,10 @@ export class Server {
   }
 
   #onClosed(session: Session): void {
-    const { clients, watchedKeys, statistics } = this.#context;
+    const { clients, watchedKeys } = this.#context;
     if (clients.get(session.id) === undefined) return;
     clients.remove(session);
     watchedKeys.removeAll(session);
-    statistics.netInputBytes += session.netInputBytes;
-    statistics.netOutputBytes += session.netOutputBytes;
   }
 
   /** The first arguments of the requests that come next are keys, most of them. */

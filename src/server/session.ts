@@ -17,6 +17,7 @@ import { type ParserLimits, ParseStatus, RequestParser } from "../resp/request-p
 import { UnitWork } from "../store/interrupt.ts";
 import type { CommandSpec } from "./command-table.ts";
 import type { CommandContext, ServerContext } from "./handler.ts";
+import type { Statistics } from "./statistics.ts";
 import type { Transaction } from "./transaction.ts";
 
 /** Unsent reply bytes at which a session stops running commands until the client has read some. */
@@ -117,13 +118,13 @@ export class Session {
   /** CLIENT REPLY. */
   replyMode: "on" | "off" | "skip" = "on";
   #skipsNext = false;
-  netInputBytes = 0;
-  netOutputBytes = 0;
+  readonly #statistics: Statistics;
 
   constructor(id: number, socket: Socket<Session>, host: SessionHost) {
     this.id = id;
     this.socket = socket;
     this.#host = host;
+    this.#statistics = host.server.statistics;
     this.parser = new RequestParser(host.limits);
     this.address = formatAddress(socket.remoteAddress, socket.remotePort);
     this.connectedMs = host.server.clock.monotonicMs();
@@ -199,7 +200,8 @@ export class Session {
   /** Bytes have arrived. Keeps a reference to `chunk` until its commands have run. */
   onData(chunk: Buffer): void {
     if (this.isClosing) return;
-    this.netInputBytes += chunk.length;
+    this.#statistics.reads++;
+    this.#statistics.netInputBytes += chunk.length;
     this.parser.feed(chunk);
     if (this.#isParked || this.#isRunning) {
       this.#pause();
@@ -463,7 +465,8 @@ export class Session {
       return 0;
     }
     this.#isBlocked = written < count;
-    this.netOutputBytes += written;
+    this.#statistics.writes++;
+    this.#statistics.netOutputBytes += written;
     this.reply.consume(written);
     for (let i = 0; i < this.#gateEnds.length; i++) this.#gateEnds[i]! -= written;
     return written;
@@ -471,7 +474,8 @@ export class Session {
 
   #writePiece(piece: { at: number; bytes: Buffer }): void {
     const written = Math.max(0, this.socket.write(piece.bytes, 0, piece.bytes.length));
-    this.netOutputBytes += written;
+    this.#statistics.writes++;
+    this.#statistics.netOutputBytes += written;
     this.#isBlocked = written < piece.bytes.length;
     if (this.#isBlocked) piece.bytes = piece.bytes.subarray(written);
     else this.reply.pieces.shift();

@@ -30,12 +30,21 @@ export class Statistics {
   rejectedConnections = 0;
   netInputBytes = 0;
   netOutputBytes = 0;
+  /** Chunks received from sockets, and writes to them. */
+  reads = 0;
+  writes = 0;
   keyspaceHits = 0;
   keyspaceMisses = 0;
   expiredKeys = 0;
   errorReplies = 0;
   /** AUTH and HELLO with a wrong password. */
   authFailures = 0;
+  /** Clients disconnected for the limits of their buffers. */
+  queryBufferDisconnections = 0;
+  outputBufferDisconnections = 0;
+  /** When SAVE or BGSAVE last found everything on disk, or the start; milliseconds since the epoch. */
+  lastSaveMs: number;
+  saves = 0;
   /** Commands of the last second. */
   commandsPerSecond = 0;
   inputBytesPerSecond = 0;
@@ -43,6 +52,15 @@ export class Statistics {
   #secondCommands = 0;
   #secondInput = 0;
   #secondOutput = 0;
+
+  constructor(startMs: number) {
+    this.lastSaveMs = startMs;
+  }
+
+  noteSave(nowMs: number): void {
+    this.lastSaveMs = nowMs;
+    this.saves++;
+  }
 
   /** Counts a call; true when it is to be timed. Hot. */
   beginCall(id: number, isSlow: boolean): boolean {
@@ -95,6 +113,10 @@ export class Statistics {
     this.rejectedConnections = 0;
     this.netInputBytes = 0;
     this.netOutputBytes = 0;
+    this.reads = 0;
+    this.writes = 0;
+    this.queryBufferDisconnections = 0;
+    this.outputBufferDisconnections = 0;
     this.keyspaceHits = 0;
     this.keyspaceMisses = 0;
     this.expiredKeys = 0;

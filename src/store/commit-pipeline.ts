@@ -109,6 +109,12 @@ export class CommitPipeline {
     });
   }
 
+  /** Writes what there is and syncs it soon, whatever the policy. */
+  sync(): void {
+    this.endTurn();
+    this.#startSync();
+  }
+
   /** Writes and syncs everything, on this thread: shutdown. */
   finish(): void {
     this.#ticker.cancel();

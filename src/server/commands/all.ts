@@ -4,12 +4,18 @@ import type { Handlers } from "../handler.ts";
 import { CLIENT_HANDLERS } from "./client.ts";
 import { CLUSTER_HANDLERS } from "./cluster.ts";
 import { COMMAND_INTROSPECTION_HANDLERS } from "./command.ts";
+import { CONFIG_HANDLERS } from "./config.ts";
 import { CONNECTION_HANDLERS } from "./connection.ts";
+import { DEBUG_HANDLERS } from "./debug.ts";
 import { EXPIRY_HANDLERS } from "./expiry.ts";
 import { KEY_HANDLERS } from "./keys.ts";
 import { KEYSPACE_HANDLERS } from "./keyspace.ts";
+import { LATENCY_HANDLERS } from "./latency.ts";
 import { OBJECT_HANDLERS } from "./object.ts";
 import { SCAN_HANDLERS } from "./scan.ts";
+import { SERVER_HANDLERS } from "./server.ts";
+import { WAIT_HANDLERS } from "./server-wait.ts";
+import { SLOWLOG_HANDLERS } from "./slowlog.ts";
 import { STRING_HANDLERS } from "./strings.ts";
 import { COUNTER_HANDLERS } from "./strings-counters.ts";
 import { RANGE_HANDLERS } from "./strings-ranges.ts";
@@ -21,6 +27,12 @@ const WRITTEN: Handlers = {
   ...CLIENT_HANDLERS,
   ...CLUSTER_HANDLERS,
   ...COMMAND_INTROSPECTION_HANDLERS,
+  ...CONFIG_HANDLERS,
+  ...DEBUG_HANDLERS,
+  ...LATENCY_HANDLERS,
+  ...SERVER_HANDLERS,
+  ...SLOWLOG_HANDLERS,
+  ...WAIT_HANDLERS,
   ...STRING_HANDLERS,
   ...COUNTER_HANDLERS,
   ...RANGE_HANDLERS,
