@@ -192,10 +192,11 @@ export class Values {
     fold: T,
   ): Promise<FoldedValues<T>> {
     const move = this.#beginMove(keys);
-    for (let at = range.from; at < range.to; at += SYNC_BYTES_MAX) {
+    const step = sliceBytes(keys.length);
+    for (let at = range.from; at < range.to; at += step) {
       let slices: Buffer[] = [];
       await this.#effects.runUnit(() => {
-        slices = this.#slices(keys, at, Math.min(range.to, at + SYNC_BYTES_MAX));
+        slices = this.#slices(keys, at, Math.min(range.to, at + step));
       });
       if (!fold.take(slices, at)) break;
       await this.#effects.nextTurn();
@@ -205,8 +206,9 @@ export class Values {
 
   /** The same at once, as the open unit sees the values; selects the last key. */
   foldNow(keys: readonly Buffer[], range: { from: number; to: number }, fold: Fold): void {
-    for (let at = range.from; at < range.to; at += SYNC_BYTES_MAX) {
-      if (!fold.take(this.#slices(keys, at, Math.min(range.to, at + SYNC_BYTES_MAX)), at)) return;
+    const step = sliceBytes(keys.length);
+    for (let at = range.from; at < range.to; at += step) {
+      if (!fold.take(this.#slices(keys, at, Math.min(range.to, at + step)), at)) return;
     }
   }
 
@@ -388,6 +390,11 @@ export class Values {
     this.#subKey.writeUInt32BE(index, 6);
     this.#records.selectPart(this.#subKey, 0, CHUNK_SUB_KEY_BYTES);
   }
+}
+
+/** Bytes of each of `count` values that are moved in one turn, whole chunks where that is possible. */
+function sliceBytes(count: number): number {
+  return Math.max(1, Math.floor(SYNC_BYTES_MAX / CHUNK_BYTES / count)) * CHUNK_BYTES;
 }
 
 function readUint48(bytes: Uint8Array, at: number): number {
