@@ -20,6 +20,9 @@ import { STRING_HANDLERS } from "./strings.ts";
 import { COUNTER_HANDLERS } from "./strings-counters.ts";
 import { RANGE_HANDLERS } from "./strings-ranges.ts";
 import { LCS_HANDLERS } from "./strings-lcs.ts";
+import { BIT_HANDLERS } from "./bits.ts";
+import { BITFIELD_HANDLERS } from "./bits-field.ts";
+import { BIT_OPERATION_HANDLERS } from "./bits-operation.ts";
 import { TRANSACTION_HANDLERS } from "./transactions.ts";
 
 const WRITTEN: Handlers = {
@@ -42,6 +45,9 @@ const WRITTEN: Handlers = {
   ...OBJECT_HANDLERS,
   ...SCAN_HANDLERS,
   ...LCS_HANDLERS,
+  ...BIT_HANDLERS,
+  ...BITFIELD_HANDLERS,
+  ...BIT_OPERATION_HANDLERS,
   ...TRANSACTION_HANDLERS,
 };
 
