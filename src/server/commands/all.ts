@@ -1,6 +1,9 @@
 /** Every command's handler, by family. */
 import { COMMANDS } from "../command-table.ts";
 import type { Handlers } from "../handler.ts";
+import { BIT_HANDLERS } from "./bits.ts";
+import { BITFIELD_HANDLERS } from "./bits-field.ts";
+import { BIT_OPERATION_HANDLERS } from "./bits-operation.ts";
 import { CLIENT_HANDLERS } from "./client.ts";
 import { CLUSTER_HANDLERS } from "./cluster.ts";
 import { COMMAND_INTROSPECTION_HANDLERS } from "./command.ts";
@@ -18,11 +21,8 @@ import { WAIT_HANDLERS } from "./server-wait.ts";
 import { SLOWLOG_HANDLERS } from "./slowlog.ts";
 import { STRING_HANDLERS } from "./strings.ts";
 import { COUNTER_HANDLERS } from "./strings-counters.ts";
-import { RANGE_HANDLERS } from "./strings-ranges.ts";
 import { LCS_HANDLERS } from "./strings-lcs.ts";
-import { BIT_HANDLERS } from "./bits.ts";
-import { BITFIELD_HANDLERS } from "./bits-field.ts";
-import { BIT_OPERATION_HANDLERS } from "./bits-operation.ts";
+import { RANGE_HANDLERS } from "./strings-ranges.ts";
 import { TRANSACTION_HANDLERS } from "./transactions.ts";
 
 const WRITTEN: Handlers = {
@@ -39,15 +39,15 @@ const WRITTEN: Handlers = {
   ...STRING_HANDLERS,
   ...COUNTER_HANDLERS,
   ...RANGE_HANDLERS,
+  ...LCS_HANDLERS,
+  ...BIT_HANDLERS,
+  ...BITFIELD_HANDLERS,
+  ...BIT_OPERATION_HANDLERS,
   ...EXPIRY_HANDLERS,
   ...KEY_HANDLERS,
   ...KEYSPACE_HANDLERS,
   ...OBJECT_HANDLERS,
   ...SCAN_HANDLERS,
-  ...LCS_HANDLERS,
-  ...BIT_HANDLERS,
-  ...BITFIELD_HANDLERS,
-  ...BIT_OPERATION_HANDLERS,
   ...TRANSACTION_HANDLERS,
 };
 
