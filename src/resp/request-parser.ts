@@ -13,7 +13,7 @@
  */
 
 import { splitInline } from "./inline.ts";
-import { LARGE_ARGUMENT_BYTES, LargeArgument, type Request } from "./request.ts";
+import { LARGE_ARGUMENT_BYTES, LargeArgument, Request } from "./request.ts";
 
 export const ParseStatus = {
   /** More bytes are needed. */
@@ -40,6 +40,8 @@ const INLINE_BYTES_MAX = 64 * 1024;
 /** Digits of a count or length that cannot overflow a double. */
 const DIGITS_MAX = 15;
 const KEPT_BUFFER_BYTES_MAX = 64 * 1024;
+
+const TOO_BIG_REQUEST = "ERR Protocol error: too big request";
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -70,6 +72,10 @@ export class RequestParser {
   /** Length of the bulk whose bytes are awaited; −1 before its "$" line is known. */
   #bulkBytes = -1;
   #large: LargeArgument | undefined = undefined;
+  /** Bytes of the current request's large arguments, as declared. */
+  #largeBytes = 0;
+  /** Arguments of an incomplete request: it may go on in another Request than it began in. */
+  readonly #partial = new Request();
   /** Where #readNumber stopped, after CRLF. */
   #numberEnd = 0;
 
@@ -114,11 +120,16 @@ export class RequestParser {
     this.#append(chunk, start);
   }
 
-  /** Next request of what was fed. The request borrows the bytes until the next call of next() or feed(). */
+  /**
+   * Next request of what was fed, in any Request. It borrows the bytes until the next call of next() or feed(). One
+   * that is incomplete leaves nothing in `request`.
+   */
   next(request: Request): ParseStatus {
-    if (this.#remaining < 0) {
+    request.reset();
+    if (this.#remaining >= 0) {
+      request.exchange(this.#partial);
+    } else {
       if (this.#position === this.#end) return this.#suspend(request);
-      request.reset();
       this.#requestStart = this.#position;
       if (this.#bytes[this.#position] !== ASTERISK) return this.#nextInline(request);
       const count = this.#readNumber(this.#position + 1);
@@ -140,6 +151,7 @@ export class RequestParser {
         return ParseStatus.COMPLETE;
       }
       this.#remaining = count;
+      this.#largeBytes = 0;
     }
     return this.#nextArguments(request);
   }
@@ -164,7 +176,11 @@ export class RequestParser {
         }
         this.#position = this.#numberEnd;
         this.#bulkBytes = length;
-        if (length > LARGE_ARGUMENT_BYTES) this.#beginLarge(length);
+        if (length > LARGE_ARGUMENT_BYTES) {
+          this.#largeBytes += length;
+          if (this.#largeBytes > this.#limits.requestBytesMax) return this.#fail(TOO_BIG_REQUEST);
+          this.#beginLarge(length);
+        }
       }
       if (this.#large !== undefined) {
         if (!this.#large.isComplete || this.#end - this.#position < 2)
@@ -190,7 +206,13 @@ export class RequestParser {
 
   #beginLarge(length: number): void {
     this.#large = new LargeArgument(length);
-    this.#position += this.#large.take(this.#bytes, this.#position, this.#end);
+    const start = this.#position;
+    const end = Math.min(this.#end, start + length);
+    // What this parser owns moves and is written over.
+    const source = this.#owned ? Buffer.from(this.#bytes.subarray(start, end)) : this.#bytes;
+    this.#large.take(source, this.#owned ? 0 : start, this.#owned ? end - start : end);
+    if (this.#large.isComplete) this.#position = end;
+    else this.#end = start;
   }
 
   #endLarge(request: Request): void {
@@ -289,8 +311,8 @@ export class RequestParser {
     }
     const start = this.#requestStart;
     const length = this.#end - start;
-    if (length > this.#limits.requestBytesMax)
-      return this.#fail("ERR Protocol error: too big request");
+    if (length + this.#largeBytes > this.#limits.requestBytesMax)
+      return this.#fail(TOO_BIG_REQUEST);
     if (!this.#owned) {
       const copy = Buffer.allocUnsafeSlow(Math.max(1024, length * 2));
       this.#bytes.copy(copy, 0, start, this.#end);
@@ -299,11 +321,12 @@ export class RequestParser {
     } else if (start > 0) {
       this.#bytes.copyWithin(0, start, this.#end);
     }
-    for (let index = 0; index < request.count; index++) {
+    for (let index = 0; start > 0 && index < request.count; index++) {
       if (request.starts[index]! < 0) continue;
       request.starts[index]! -= start;
       request.ends[index]! -= start;
     }
+    request.exchange(this.#partial);
     this.#position -= start;
     this.#end = length;
     this.#requestStart = 0;

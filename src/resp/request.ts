@@ -13,22 +13,52 @@ const ARGUMENTS_INITIAL = 64;
 const ARGUMENTS_KEPT_MAX = 4096;
 const NO_BYTES = Buffer.alloc(0);
 
+/** Shorter pieces are gathered: a client that sends byte by byte must not cost an object for each. */
+const PIECE_BYTES_MIN = 4096;
+const GATHERED_BYTES = 64 * 1024;
+
 /** An argument in the pieces in which it arrived from the socket. */
 export class LargeArgument {
   readonly pieces: Uint8Array[] = [];
   readonly byteLength: number;
   received = 0;
+  /** Short pieces, one behind the other; the last `pieces` may be #gathered[#pieceStart, #filled). */
+  #gathered: Buffer = NO_BYTES;
+  #filled = 0;
+  #pieceStart = 0;
+  #isGathering = false;
 
   constructor(byteLength: number) {
     this.byteLength = byteLength;
   }
 
-  /** Takes what it lacks from source[start, end), by reference; returns the bytes taken. */
+  /** Takes what it lacks from source[start, end), long pieces by reference; returns the bytes taken. */
   take(source: Uint8Array, start: number, end: number): number {
     const taken = Math.min(end - start, this.byteLength - this.received);
-    if (taken > 0) this.pieces.push(source.subarray(start, start + taken));
+    if (taken === 0) return 0;
+    const piece = source.subarray(start, start + taken);
+    if (taken < PIECE_BYTES_MIN) {
+      this.#gather(piece);
+    } else {
+      this.pieces.push(piece);
+      this.#isGathering = false;
+    }
     this.received += taken;
     return taken;
+  }
+
+  #gather(piece: Uint8Array): void {
+    if (this.#filled + piece.length > this.#gathered.length) {
+      this.#gathered = Buffer.allocUnsafeSlow(GATHERED_BYTES);
+      this.#filled = 0;
+      this.#isGathering = false;
+    }
+    this.#gathered.set(piece, this.#filled);
+    if (this.#isGathering) this.pieces.pop();
+    else this.#pieceStart = this.#filled;
+    this.#isGathering = true;
+    this.#filled += piece.length;
+    this.pieces.push(this.#gathered.subarray(this.#pieceStart, this.#filled));
   }
 
   get isComplete(): boolean {
@@ -135,6 +165,19 @@ export class Request {
       copy.ends[index]! -= first;
     }
     return copy;
+  }
+
+  /** Gives its arguments, but not the bytes they lie in, to `other` and takes those of `other`. */
+  exchange(other: Request): void {
+    const { count, starts, ends, large } = this;
+    this.count = other.count;
+    this.starts = other.starts;
+    this.ends = other.ends;
+    this.large = other.large;
+    other.count = count;
+    other.starts = starts;
+    other.ends = ends;
+    other.large = large;
   }
 
   /** Room for `count` arguments; what is already there stays. */
