@@ -10,7 +10,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Request } from "../resp/request.ts";
-import { Interrupt, PREPARING, Refusal } from "../store/interrupt.ts";
+import { PREPARING, Refusal } from "../store/interrupt.ts";
 import type { Store } from "../store/store.ts";
 import {
   bindHandlers,
@@ -259,7 +259,7 @@ export class Dispatcher {
           session.reply.error(error.reply);
           return undefined;
         }
-        if (!(error instanceof Interrupt)) throw error;
+        if (!store.isInterrupt(error)) throw error;
         const wait = error === PREPARING ? this.#finishPreparing(session) : store.resolve(error);
         if (wait !== undefined) return wait;
       }
