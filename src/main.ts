@@ -11,7 +11,9 @@ import { SystemClock } from "./base/clock.ts";
 import { DirectoryLock } from "./base/directory-lock.ts";
 import { CorruptionError, DiskError, StartupError } from "./base/errors.ts";
 import { DiskFileSystem } from "./base/file-system.ts";
+import { SystemHost } from "./base/host.ts";
 import { createLogger, type RootLogger } from "./base/logger.ts";
+import { SystemProcessMemory } from "./base/process-memory.ts";
 import { Config } from "./config/config.ts";
 import { informationFor } from "./config/help.ts";
 import { WorkerExecutor } from "./lsm/storage-executor.ts";
@@ -83,6 +85,8 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     store,
     clock,
     logger,
+    host: new SystemHost(),
+    processMemory: new SystemProcessMemory(),
     runId: Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex"),
     onShutdown: requestStop,
     onFatal,

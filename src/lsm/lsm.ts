@@ -10,6 +10,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { Compactor } from "./compactor.ts";
+import { type ExpirySummary, summarizeExpiry } from "./expiry-summary.ts";
 import type { FlushSource } from "./flush.ts";
 import type { RecordIterator } from "./iterator.ts";
 import { completeTuning, type LsmOptions, type LsmTuning } from "./lsm-options.ts";
@@ -143,6 +144,11 @@ export class Lsm {
         slabBytes: cache.slabBytes,
       },
     };
+  }
+
+  /** Records in tables that carry an expiry, for statistics. O(tables). */
+  expiring(nowMs: number): ExpirySummary {
+    return summarizeExpiry(this.#tables.state.levels, nowMs);
   }
 
   /**

@@ -7,12 +7,14 @@
  * A client's mistake is an error reply, never an exception.
  */
 import type { Clock } from "../base/clock.ts";
+import type { Host } from "../base/host.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Config } from "../config/config.ts";
 import type { ReplyWriter } from "../resp/reply-writer.ts";
 import type { Request } from "../resp/request.ts";
 import type { Store } from "../store/store.ts";
 import type { ClientRegistry } from "./client-registry.ts";
+import type { MemoryGauge } from "./info-memory.ts";
 import type { LatencyMonitor } from "./latency-monitor.ts";
 import type { Session } from "./session.ts";
 import type { SlowLog } from "./slow-log.ts";
@@ -28,6 +30,8 @@ export interface ServerContext {
   readonly clients: ClientRegistry;
   readonly slowLog: SlowLog;
   readonly latency: LatencyMonitor;
+  readonly host: Host;
+  readonly memory: MemoryGauge;
   readonly watchedKeys: WatchedKeys;
   /** 40 hex digits, new at each start. */
   readonly runId: string;

@@ -7,7 +7,9 @@ import type { Socket, TCPSocketListener } from "bun";
 import type { ByteBudget } from "../base/byte-budget.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { StartupError } from "../base/errors.ts";
+import type { Host } from "../base/host.ts";
 import type { Logger } from "../base/logger.ts";
+import type { ProcessMemory } from "../base/process-memory.ts";
 import type { Config } from "../config/config.ts";
 import { Request } from "../resp/request.ts";
 import type { Store } from "../store/store.ts";
@@ -15,6 +17,7 @@ import { ClientRegistry } from "./client-registry.ts";
 import { COMMAND_HANDLERS } from "./commands/all.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { ServerContext } from "./handler.ts";
+import { MemoryGauge } from "./info-memory.ts";
 import { LatencyMonitor } from "./latency-monitor.ts";
 import { isLoopback, listenAddresses, PROTECTED_MODE_REPLY } from "./network.ts";
 import { BATCH_REQUESTS, Session, type SessionHost } from "./session.ts";
@@ -28,6 +31,8 @@ export interface ServerOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly host: Host;
+  readonly processMemory: ProcessMemory;
   readonly runId: string;
   onShutdown(): void;
   onFatal(error: Error): void;
@@ -67,6 +72,8 @@ export class Server {
       clients: new ClientRegistry(),
       slowLog: new SlowLog(),
       latency: new LatencyMonitor(),
+      host: options.host,
+      memory: new MemoryGauge(options.processMemory),
       watchedKeys: new WatchedKeys(),
       runId: options.runId,
       startedMs: clock.monotonicMs(),
@@ -248,6 +255,7 @@ export class Server {
     const { config, clock, store } = this.#options;
     const { clients, statistics } = this.#context;
     statistics.tick();
+    this.#context.memory.read();
     store.maintain();
     if (clients.pausedUntilMs !== 0 && clock.monotonicMs() >= clients.pausedUntilMs) {
       clients.unpause();

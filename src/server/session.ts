@@ -192,6 +192,12 @@ export class Session {
     return this.#isBlocked;
   }
 
+  /** Memory that its unfinished request and its replies take. */
+  get bufferBytes(): number {
+    const pieces = this.reply.pendingBytes - this.reply.length;
+    return this.parser.bufferedBytes + this.reply.buffer.length + pieces;
+  }
+
   /** Bytes of replies that have not left. */
   get pendingBytes(): number {
     return this.reply.pendingBytes;

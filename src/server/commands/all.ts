@@ -11,6 +11,7 @@ import { CONFIG_HANDLERS } from "./config.ts";
 import { CONNECTION_HANDLERS } from "./connection.ts";
 import { DEBUG_HANDLERS } from "./debug.ts";
 import { EXPIRY_HANDLERS } from "./expiry.ts";
+import { INFO_HANDLERS } from "./info.ts";
 import { KEY_HANDLERS } from "./keys.ts";
 import { KEYSPACE_HANDLERS } from "./keyspace.ts";
 import { LATENCY_HANDLERS } from "./latency.ts";
@@ -32,6 +33,7 @@ const WRITTEN: Handlers = {
   ...COMMAND_INTROSPECTION_HANDLERS,
   ...CONFIG_HANDLERS,
   ...DEBUG_HANDLERS,
+  ...INFO_HANDLERS,
   ...LATENCY_HANDLERS,
   ...SERVER_HANDLERS,
   ...SLOWLOG_HANDLERS,
