@@ -261,11 +261,10 @@ export class RequestParser {
       if (digit < 0 || digit > 9) break;
       value = value * 10 + digit;
     }
-    if (i + 1 >= this.#end && (i === this.#end || bytes[i] === CR)) {
-      return i - from > DIGITS_MAX ? NUMBER_INVALID : NUMBER_INCOMPLETE;
-    }
     const digits = i - from;
-    if (bytes[i] === CR && digits > 0 && digits <= DIGITS_MAX) {
+    if (digits > DIGITS_MAX) return NUMBER_INVALID;
+    if (i + 1 >= this.#end && (i === this.#end || bytes[i] === CR)) return NUMBER_INCOMPLETE;
+    if (bytes[i] === CR && digits > 0) {
       if (digits > 1 && bytes[from] === ZERO) return NUMBER_INVALID;
       this.#numberEnd = i + 2;
       return value;
