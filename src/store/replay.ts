@@ -31,7 +31,7 @@ export interface ReplayParts {
 export class Replay {
   readonly #parts: ReplayParts;
   readonly #flushedSequence: number;
-  readonly #tablesMayHoldKeys: boolean;
+  #tablesMayHoldKeys: boolean;
   readonly #query: KeyQuery;
   records = 0;
   /** Sequences of deletions of all keys, to be committed once recovery has synced the log. */
@@ -59,7 +59,9 @@ export class Replay {
   frame(segment: Segment, start: number, end: number, fields: FrameFields): void {
     // A flush takes whole segments, so a segment's records are all in tables or none is.
     if (fields.firstSequence < this.#flushedSequence) return;
-    const { memtable, counts } = this.#parts;
+    const { memtable, counts, lsm } = this.#parts;
+    // Recovery flushes when the log has more segments than there are arenas.
+    if (lsm.flushedSequence > this.#flushedSequence) this.#tablesMayHoldKeys = true;
     if (memtable.isCrowded) memtable.grow();
     memtable.begin();
     let offset = start;
