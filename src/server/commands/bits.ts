@@ -182,14 +182,18 @@ function bitcount(context: CommandContext): void {
     reply.error(NOT_AN_INTEGER);
     return;
   }
+  // Redis looks at the unit only after this.
+  if (first < 0 && last < 0 && first > last) {
+    reply.integer(0);
+    return;
+  }
   const isBits = count === 5 ? isBitsAt(request, 4) : false;
   if (isBits === undefined) {
     reply.error(SYNTAX_ERROR);
     return;
   }
-  const isEmpty = first < 0 && last < 0 && first > last;
   const range = bitRange(first, last, store.valueLength, isBits);
-  if (isEmpty || range.from === range.to) reply.integer(0);
+  if (range.from === range.to) reply.integer(0);
   else reply.integer(foldFound(context, range, () => new CountFold(range)).count);
 }
 
