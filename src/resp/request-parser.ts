@@ -41,7 +41,7 @@ const INLINE_BYTES_MAX = 64 * 1024;
 const DIGITS_MAX = 15;
 const KEPT_BUFFER_BYTES_MAX = 64 * 1024;
 
-const TOO_BIG_REQUEST = "ERR Protocol error: too big request";
+export const TOO_BIG_REQUEST = "ERR Protocol error: too big request";
 
 const CR = 0x0d;
 const LF = 0x0a;

@@ -13,6 +13,7 @@ import type { Config } from "../config/config.ts";
 import type { ReplyWriter } from "../resp/reply-writer.ts";
 import type { Request } from "../resp/request.ts";
 import type { Store } from "../store/store.ts";
+import type { ClientLimits } from "./client-limits.ts";
 import type { ClientRegistry } from "./client-registry.ts";
 import type { MemoryGauge } from "./info-memory.ts";
 import type { LatencyMonitor } from "./latency-monitor.ts";
@@ -28,6 +29,7 @@ export interface ServerContext {
   readonly logger: Logger;
   readonly statistics: Statistics;
   readonly clients: ClientRegistry;
+  readonly limits: ClientLimits;
   readonly slowLog: SlowLog;
   readonly latency: LatencyMonitor;
   readonly host: Host;

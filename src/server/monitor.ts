@@ -18,7 +18,10 @@ export function feedMonitors(
   for (let index = 0; index < request.count; index++) words.push(quoted(request, index));
   const line = `+${seconds}.${micros} [0 ${source.address}] ${words.join(" ")}\r\n`;
   const encoded = Buffer.from(line, "latin1");
-  for (const monitor of monitors) monitor.sendUnasked(encoded);
+  for (const monitor of monitors) {
+    monitor.sendUnasked(encoded);
+    source.context.server.limits.checkMonitor(monitor);
+  }
 }
 
 const SHOWN_BYTES_MAX = 4096;

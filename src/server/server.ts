@@ -13,6 +13,7 @@ import type { ProcessMemory } from "../base/process-memory.ts";
 import type { Config } from "../config/config.ts";
 import { Request } from "../resp/request.ts";
 import type { Store } from "../store/store.ts";
+import { ClientLimits } from "./client-limits.ts";
 import { ClientRegistry } from "./client-registry.ts";
 import { COMMAND_HANDLERS } from "./commands/all.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -20,7 +21,8 @@ import type { ServerContext } from "./handler.ts";
 import { MemoryGauge } from "./info-memory.ts";
 import { LatencyMonitor } from "./latency-monitor.ts";
 import { isLoopback, listenAddresses, PROTECTED_MODE_REPLY } from "./network.ts";
-import { BATCH_REQUESTS, Session, type SessionHost } from "./session.ts";
+import { BATCH_REQUESTS, Session } from "./session.ts";
+import type { SessionHost } from "./session-host.ts";
 import { SlowLog } from "./slow-log.ts";
 import { Statistics } from "./statistics.ts";
 import { WatchedKeys } from "./watched-keys.ts";
@@ -63,12 +65,15 @@ export class Server {
   constructor(options: ServerOptions) {
     this.#options = options;
     const { config, store, clock, logger } = options;
+    const statistics = new Statistics(clock.wallMs());
+    const { valueBytesMax } = store;
     this.#context = {
       config,
       store,
       clock,
       logger,
-      statistics: new Statistics(clock.wallMs()),
+      statistics,
+      limits: new ClientLimits({ config, logger, statistics, valueBytesMax }),
       clients: new ClientRegistry(),
       slowLog: new SlowLog(),
       latency: new LatencyMonitor(),
@@ -204,8 +209,9 @@ export class Server {
   }
 
   #onClosed(session: Session): void {
-    const { clients, watchedKeys } = this.#context;
+    const { clients, limits, watchedKeys } = this.#context;
     if (clients.get(session.id) === undefined) return;
+    limits.forget(session);
     clients.remove(session);
     watchedKeys.removeAll(session);
   }
@@ -246,24 +252,24 @@ export class Server {
     ] as const) {
       config.onChange(name, apply);
     }
+    config.onChange("requirepass", (password) => {
+      if (password !== "") return;
+      for (const session of this.#context.clients.all()) session.isAuthenticated = true;
+    });
     config.onChange("appendfsync", (policy) => {
       this.#options.store.pipeline.policy = policy;
     });
   }
 
   #tick(): void {
-    const { config, clock, store } = this.#options;
-    const { clients, statistics } = this.#context;
+    const { clock, store } = this.#options;
+    const { clients, limits, statistics } = this.#context;
     statistics.tick();
     this.#context.memory.read();
     store.maintain();
     if (clients.pausedUntilMs !== 0 && clock.monotonicMs() >= clients.pausedUntilMs) {
       clients.unpause();
     }
-    const idleMs = config.get("timeout") * 1000;
-    if (idleMs === 0) return;
-    for (const session of [...clients.all()]) {
-      if (!session.isMonitor && store.nowMs - session.lastActiveMs > idleMs) session.kill();
-    }
+    limits.check([...clients.all()], store.nowMs);
   }
 }

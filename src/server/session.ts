@@ -10,13 +10,13 @@
  * from being read.
  */
 import type { Socket } from "bun";
-import type { ByteBudget } from "../base/byte-budget.ts";
 import { ReplyWriter } from "../resp/reply-writer.ts";
 import { type LargeArgument, Request } from "../resp/request.ts";
-import { type ParserLimits, ParseStatus, RequestParser } from "../resp/request-parser.ts";
+import { ParseStatus, RequestParser, TOO_BIG_REQUEST } from "../resp/request-parser.ts";
 import { UnitWork } from "../store/interrupt.ts";
 import type { CommandSpec } from "./command-table.ts";
-import type { CommandContext, ServerContext } from "./handler.ts";
+import type { CommandContext } from "./handler.ts";
+import { formatAddress, type SessionHost, type UnblockOutcome } from "./session-host.ts";
 import type { Statistics } from "./statistics.ts";
 import type { Transaction } from "./transaction.ts";
 
@@ -28,40 +28,6 @@ const OUTPUT_CHECKED_FROM = 1 << 16;
 export const BATCH_REQUESTS = 16;
 
 const NO_REQUEST = new Request();
-
-/** What a session needs of the server around it. */
-export interface SessionHost {
-  readonly server: ServerContext;
-  readonly limits: ParserLimits;
-  /** BATCH_REQUESTS requests, for the session that is running. */
-  readonly largeBytes: ByteBudget;
-  readonly batch: Request[];
-  /** The first `count` requests of the batch come next. */
-  warm(count: number): void;
-  /** Highest frame index whose replies may leave. */
-  readonly committed: number;
-  /** Starts a batch of commands of a session; its clock and tag are the store's. */
-  beginBatch(session: Session): void;
-  /** Highest frame index that the commands since beginBatch() depend on. */
-  readonly batchTag: number;
-  /**
-   * Runs the session's current request. Returns a promise when it must wait: then the request is to be run again
-   * once it resolves.
-   */
-  execute(session: Session): Promise<void> | undefined;
-  /** The session holds replies that wait for `committed` to grow. */
-  gate(session: Session): void;
-  closed(session: Session): void;
-  /** A bug: assertion failures end the process. */
-  onFatal(error: Error): void;
-}
-
-/** How a blocking command's wait ended: CLIENT UNBLOCK gives two of them. */
-export type UnblockOutcome = "ready" | "timeout" | "error";
-
-function formatAddress(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-}
 
 export class Session {
   readonly id: number;
@@ -118,6 +84,8 @@ export class Session {
   /** CLIENT REPLY. */
   replyMode: "on" | "off" | "skip" = "on";
   #skipsNext = false;
+  /** Bytes that have left through the socket. */
+  sentBytes = 0;
   readonly #statistics: Statistics;
 
   constructor(id: number, socket: Socket<Session>, host: SessionHost) {
@@ -345,6 +313,7 @@ export class Session {
         return;
       }
       if (this.#status === ParseStatus.MALFORMED) {
+        if (this.parser.error === TOO_BIG_REQUEST) this.#statistics.queryBufferDisconnections++;
         this.reply.error(this.parser.error);
         this.isClosing = true;
       }
@@ -473,6 +442,7 @@ export class Session {
     this.#isBlocked = written < count;
     this.#statistics.writes++;
     this.#statistics.netOutputBytes += written;
+    this.sentBytes += written;
     this.reply.consume(written);
     for (let i = 0; i < this.#gateEnds.length; i++) this.#gateEnds[i]! -= written;
     return written;
@@ -482,6 +452,7 @@ export class Session {
     const written = Math.max(0, this.socket.write(piece.bytes, 0, piece.bytes.length));
     this.#statistics.writes++;
     this.#statistics.netOutputBytes += written;
+    this.sentBytes += written;
     this.#isBlocked = written < piece.bytes.length;
     if (this.#isBlocked) piece.bytes = piece.bytes.subarray(written);
     else this.reply.pieces.shift();

@@ -7,7 +7,7 @@
  */
 import { integerArgument, NOT_AN_INTEGER } from "../arguments.ts";
 import type { CommandContext, Handlers, ServerContext } from "../handler.ts";
-import type { UnblockOutcome } from "../session.ts";
+import type { UnblockOutcome } from "../session-host.ts";
 
 const UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 const TIMEOUT_NOT_AN_INTEGER = "ERR timeout is not an integer or out of range";

@@ -1,0 +1,41 @@
+/** What a session needs of the server around it. */
+import type { ByteBudget } from "../base/byte-budget.ts";
+import type { Request } from "../resp/request.ts";
+import type { ParserLimits } from "../resp/request-parser.ts";
+import type { ServerContext } from "./handler.ts";
+import type { Session } from "./session.ts";
+
+export interface SessionHost {
+  readonly server: ServerContext;
+  readonly limits: ParserLimits;
+  /** Memory for large arguments and values of all sessions. */
+  readonly largeBytes: ByteBudget;
+  /** BATCH_REQUESTS requests, for the session that is running. */
+  readonly batch: Request[];
+  /** The first `count` requests of the batch come next. */
+  warm(count: number): void;
+  /** Highest frame index whose replies may leave. */
+  readonly committed: number;
+  /** Starts a batch of commands of a session; its clock and tag are the store's. */
+  beginBatch(session: Session): void;
+  /** Highest frame index that the commands since beginBatch() depend on. */
+  readonly batchTag: number;
+  /**
+   * Runs the session's current request. Returns a promise when it must wait: then the request is to be run again
+   * once it resolves.
+   */
+  execute(session: Session): Promise<void> | undefined;
+  /** The session holds replies that wait for `committed` to grow. */
+  gate(session: Session): void;
+  closed(session: Session): void;
+  /** A bug: assertion failures end the process. */
+  onFatal(error: Error): void;
+}
+
+/** How a blocking command's wait ended: CLIENT UNBLOCK gives two of them. */
+export type UnblockOutcome = "ready" | "timeout" | "error";
+
+/** As Redis prints addresses of clients. */
+export function formatAddress(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
