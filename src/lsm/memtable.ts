@@ -171,12 +171,23 @@ export class Memtable {
     return this.#usedBuckets > (this.#mask + 1) * load;
   }
 
+  /** Makes room for about `keys` keys in one step, before recovery inserts them. REQUIRES: no open unit. */
+  reserve(keys: number): void {
+    let count = this.#mask + 1;
+    while (count * LOAD_GROWTH < keys && count < this.#bucketCountMax) count *= 2;
+    if (count > this.#mask + 1) this.#resize(count);
+  }
+
   /** Makes room for more keys: a larger table, or one without its stale entries. REQUIRES: no open unit. */
   grow(): void {
-    const old = this.#buckets;
     let count = this.#mask + 1;
     count = count >= GROWN_IN_STEPS_MAX ? this.#bucketCountMax : count * GROWTH_FACTOR;
-    count = Math.min(count, this.#bucketCountMax);
+    this.#resize(Math.min(count, this.#bucketCountMax));
+    assert(!this.isCrowded, "the memtable's buckets do not suffice for its segments");
+  }
+
+  #resize(count: number): void {
+    const old = this.#buckets;
     this.#buckets = new Int32Array(count * 2);
     this.#mask = count - 1;
     this.#usedBuckets = 0;
@@ -191,7 +202,6 @@ export class Memtable {
       this.#buckets[bucket * 2 + 1] = position;
       this.#usedBuckets++;
     }
-    assert(!this.isCrowded, "the memtable's buckets do not suffice for its segments");
   }
 
   /** Makes `segment` the one that insert() writes to. */

@@ -11,14 +11,14 @@ import type { FileSystem } from "../base/file-system.ts";
 import type { HashSeed } from "../base/order-hash.ts";
 import { Lsm } from "../lsm/lsm.ts";
 import type { LsmTuning } from "../lsm/lsm-options.ts";
-import { Memtable } from "../lsm/memtable.ts";
+import { Memtable, RECORD_BYTES_EXPECTED_MIN } from "../lsm/memtable.ts";
 import type { StorageExecutor } from "../lsm/storage-executor.ts";
 import { Log } from "../wal/log.ts";
 import { type Arena, ArenaPool } from "../wal/segment.ts";
 import { CommitPipeline, type SyncPolicy } from "./commit-pipeline.ts";
 import { openIdentity } from "./identity.ts";
 import { KeyCounts } from "./key-counts.ts";
-import { largestSegmentBytes, recover } from "./recovery.ts";
+import { largestSegmentBytes, logBytes, recover } from "./recovery.ts";
 import { Replay } from "./replay.ts";
 import { Segments } from "./segments.ts";
 import { Store } from "./store.ts";
@@ -71,6 +71,7 @@ export async function openStore(
   fileSystem.syncDirectory(directory);
 
   let log: Log | undefined;
+  let pipeline: CommitPipeline | undefined;
   let store: Store | undefined;
   const lsm = Lsm.open({
     fileSystem,
@@ -96,7 +97,10 @@ export async function openStore(
   const counts = new KeyCounts(memtable);
   counts.load(lsm.baseCounts);
   const segments = new Segments({
-    deleteLogsBefore: (segment) => log?.deleteBefore(segment),
+    deleteLogsBefore: (segment) => {
+      log?.deleteBefore(segment);
+      pipeline?.requestSync();
+    },
     counts,
     lsm,
     memtable,
@@ -106,12 +110,13 @@ export async function openStore(
     onFlushed: () => store?.onFlushed(),
   });
   const replay = new Replay({ lsm, memtable, counts, seed });
+  memtable.reserve(logBytes(fileSystem, walDirectory) / RECORD_BYTES_EXPECTED_MIN);
   const recovered = await recover({
     fileSystem,
     directory: walDirectory,
     seed,
     flushedSequence: lsm.flushedSequence,
-    takeArena: () => takeArena(segments),
+    takeArena: () => takeArena(segments, lsm),
     giveArena: (arena) => pool.give(arena),
     beginSegment: (segment, firstSequence) => segments.adopt(segment, firstSequence),
     replay: (segment, start, end, fields) => replay.frame(segment, start, end, fields),
@@ -123,24 +128,19 @@ export async function openStore(
     segments: recovered.segments,
   });
   await start(log, segments, lsm, replay.deletions);
-  const pipeline = new CommitPipeline(log, options.syncPolicy, {
+  pipeline = new CommitPipeline(log, options.syncPolicy, {
     clock,
     onCommitted: () => {
       store?.onCommitted();
+      segments.onCommitted();
       options.onCommitted();
     },
     onFatal: (error) => options.onFatal(error),
   });
   segments.bind(log, pipeline);
   store = new Store({ log, lsm, memtable, pipeline, counts, segments, seed, options });
-  return {
-    store,
-    recovery: {
-      replayedBytes: recovered.replayedBytes,
-      cutBytes: recovered.cutBytes,
-      records: replay.records,
-    },
-  };
+  const { replayedBytes, cutBytes } = recovered;
+  return { store, recovery: { replayedBytes, cutBytes, records: replay.records } };
 }
 
 /**
@@ -163,15 +163,13 @@ async function start(
     log.resume(last);
     return;
   }
-  for (;;) {
-    const arena = await takeArena(segments);
-    segments.adopt(log.roll(arena), log.nextSequence);
-    return;
-  }
+  segments.adopt(log.roll(await takeArena(segments, lsm)), log.nextSequence);
 }
 
-async function takeArena(segments: Segments): Promise<Arena> {
+async function takeArena(segments: Segments, lsm: Lsm): Promise<Arena> {
   for (;;) {
+    // More files than arenas may be left of what is in tables: they need no flush.
+    segments.markFlushedBefore(lsm.flushedSequence);
     const arena = segments.takeArena();
     if (arena !== undefined) return arena;
     await segments.flush();

@@ -52,13 +52,21 @@ export interface Recovered {
 
 /** Bytes of the largest log file: arenas must hold it. */
 export function largestSegmentBytes(fileSystem: FileSystem, directory: string): number {
-  let largest = 0;
-  for (const name of logFiles(fileSystem, directory)) {
+  return Math.max(0, ...logSizes(fileSystem, directory));
+}
+
+/** Bytes of all log files. */
+export function logBytes(fileSystem: FileSystem, directory: string): number {
+  return logSizes(fileSystem, directory).reduce((sum, size) => sum + size, 0);
+}
+
+function logSizes(fileSystem: FileSystem, directory: string): number[] {
+  return logFiles(fileSystem, directory).map((name) => {
     const file = fileSystem.open(`${directory}/${name}`, "read");
-    largest = Math.max(largest, file.size());
+    const size = file.size();
     file.close();
-  }
-  return largest;
+    return size;
+  });
 }
 
 function logFiles(fileSystem: FileSystem, directory: string): string[] {

@@ -40,6 +40,11 @@ export interface SegmentsParts {
 
 /** Segments flushed at once: hot keys leave few live records in each, and one table for all is better. */
 const FLUSH_SEGMENTS_MAX = 8;
+/** Log that stays unflushed however long nothing is written. */
+const TIDY_LOG_BYTES = 8 * 1024 * 1024;
+/** Bytes above the last level, and their share of all, from which an idle store merges everything. */
+const TIDY_TABLE_BYTES = 8 * 1024 * 1024;
+const TIDY_TABLE_SHARE = 0.04;
 /** A recovered segment with less room than this is not worth going on in. */
 const RESUME_ROOM_BYTES = 64 * 1024;
 
@@ -48,11 +53,12 @@ export class Segments {
   /** Oldest first; the last one is active. */
   readonly #residents: Resident[] = [];
   readonly #spare: MemorySegment[] = [];
-  #log: Log | undefined = undefined;
+  #log: Log | undefined;
   #pipeline: CommitPipeline | undefined = undefined;
   #resolving: Promise<void> | undefined = undefined;
   #flushing: Promise<void> | undefined = undefined;
   #isClosing = false;
+  #isTidying = false;
   #waiters: (() => void)[] = [];
   flushCount = 0;
   /** Times that a unit had to wait for a flush to free an arena. */
@@ -162,13 +168,48 @@ export class Segments {
     });
   }
 
+  /**
+   * Nothing has been written for a while: gives back the space of the log, then of what tables hold twice, where that
+   * is worth the work.
+   */
+  tidy(pipeline: CommitPipeline): void {
+    if (this.#flushing !== undefined || this.#isClosing || this.#isTidying) return;
+    const unflushed = this.unflushed.reduce((sum, resident) => sum + resident.segment.end, 0);
+    if (unflushed > TIDY_LOG_BYTES) {
+      pipeline.endTurn();
+      if (this.roll()) this.#report(this.flush());
+      return;
+    }
+    const bytes = this.#parts.lsm.info.levels.map((level) => level.bytes);
+    const total = bytes.reduce((sum, level) => sum + level, 0);
+    const last = bytes.findLastIndex((level) => level > 0);
+    const above = last < 0 ? 0 : total - bytes[last]!;
+    if (above < TIDY_TABLE_BYTES || above < total * TIDY_TABLE_SHARE) return;
+    this.#isTidying = true;
+    const merged = this.#parts.lsm.compactAll().finally(() => {
+      this.#isTidying = false;
+    });
+    this.#report(merged);
+  }
+
+  #report(work: Promise<void>): void {
+    work.catch((error: Error) => {
+      if (!this.#isClosing) this.#parts.onFatal(error);
+    });
+  }
+
+  /** The commit index has grown: what units wait for can be flushed. */
+  onCommitted(): void {
+    if (this.#waiters.length > 0) this.maybeFlush();
+  }
+
   /** Flushes frozen segments when enough of them are committed. */
   maybeFlush(): void {
     if (this.#isClosing) return;
     const ready = this.#ready();
     const isShort = this.#parts.pool.freeCount === 0 && this.#residents[0]?.phase !== "flushed";
     if (ready.length < this.#parts.flushTrigger && !(isShort && ready.length > 0)) return;
-    this.flush();
+    this.#report(this.flush());
   }
 
   /** Flushes all that is frozen and committed now. */

@@ -53,6 +53,8 @@ const RESOLVE_ROUNDS = 4;
 const DISK_FULL =
   "MISCONF Writes are refused: the disk is nearly full (min-free-disk). Free some space; reads go on.";
 const DISK_CHECK_MS = 1000;
+/** Seconds without a write after which the log is flushed and tables are merged, for space and a quick restart. */
+const IDLE_SECONDS = 2;
 const THROTTLE_MS_MAX = 20;
 const SWEEP_INTERVAL_MS = 100;
 const SWEEP_RECORDS = 20_000;
@@ -67,6 +69,8 @@ export class Store {
   readonly #diskTimer: Timer;
   readonly #sweepTimer: Timer;
   #isClosing = false;
+  #sequenceSeen = 0;
+  #idleSeconds = 0;
   #work = new UnitWork();
   #waitingQuery: KeyQuery = emptyQuery();
   /** The newest record of the selected key after a find() that was true. Valid until the next call. */
@@ -493,6 +497,10 @@ export class Store {
   /** Once a second: work that only the clock makes due. */
   maintain(): void {
     this.#parts.lsm.maintain();
+    const { nextSequence } = this.#parts.log;
+    this.#idleSeconds = nextSequence === this.#sequenceSeen ? this.#idleSeconds + 1 : 0;
+    this.#sequenceSeen = nextSequence;
+    if (this.#idleSeconds >= IDLE_SECONDS) this.#parts.segments.tidy(this.#parts.pipeline);
   }
 
   /** For INFO and statistics. */
