@@ -43,7 +43,8 @@ export class ClientLimits {
       const allowance = session.isMonitor ? 0 : this.#options.valueBytesMax;
       if (hardBytes > 0 && pending > hardBytes + allowance) this.#end(session, pending);
       else if (softBytes > 0 && pending > softBytes) {
-        if (this.#isTooSlow(session, nowMs, { softBytes, softSeconds })) this.#end(session, pending);
+        if (this.#isTooSlow(session, nowMs, { softBytes, softSeconds }))
+          this.#end(session, pending);
       } else {
         this.#slowReaders.delete(session);
         const isIdle = idleMs > 0 && nowMs - session.lastActiveMs > idleMs;
