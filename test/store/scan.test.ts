@@ -141,6 +141,7 @@ describe("Store.scan", () => {
         for (let i = 0; i < 60; i += 2) remove(store, `other:${round}:${i}`);
       });
       deleted.add(brief);
+      if (round % 10 === 0) await opened.flush();
     });
     expect(opened.store.internals.segments.flushCount).toBeGreaterThan(0);
     const seen = new Set(found);
