@@ -6,8 +6,8 @@ export interface MemoryReading {
   readonly residentBytes: number;
   /** The part that is neither a file's pages nor shared with others: what was allocated. */
   readonly allocatedBytes: number;
+  /** What JavaScript objects take, with the buffers that they hold. */
   readonly heapUsedBytes: number;
-  readonly heapTotalBytes: number;
 }
 
 export interface ProcessMemory {
@@ -26,7 +26,7 @@ function field(status: string, name: string): number | undefined {
 
 export class SystemProcessMemory implements ProcessMemory {
   read(): MemoryReading {
-    const { rss, heapUsed, heapTotal } = process.memoryUsage();
+    const { rss, heapUsed } = process.memoryUsage();
     const status = fs.existsSync(STATUS) ? fs.readFileSync(STATUS, "latin1") : "";
     const residentBytes = field(status, "VmRSS") ?? rss;
     // Shared mappings without a file (arenas are such) count as RssShmem.
@@ -35,6 +35,6 @@ export class SystemProcessMemory implements ProcessMemory {
       anonymousBytes === undefined
         ? residentBytes
         : anonymousBytes + (field(status, "RssShmem") ?? 0);
-    return { residentBytes, allocatedBytes, heapUsedBytes: heapUsed, heapTotalBytes: heapTotal };
+    return { residentBytes, allocatedBytes, heapUsedBytes: heapUsed };
   }
 }

@@ -117,6 +117,7 @@ export function dkvFields(server: ServerContext): InfoField[] {
     ["memory_block_cache", memory.blockCache],
     ["memory_tables", memory.tables],
     ["memory_clients", memory.clients],
+    ["memory_heap", server.memory.read().heapUsedBytes],
     ["block_cache_hits", cache.hits],
     ["block_cache_misses", cache.misses],
     ["block_cache_evictions", cache.evictions],
