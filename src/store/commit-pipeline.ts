@@ -29,7 +29,7 @@ export class CommitPipeline {
   readonly #effects: CommitEffects;
   #policy: SyncPolicy;
   #isTurnScheduled = false;
-  #isSyncing = false;
+  #syncing: Promise<void> | undefined = undefined;
   #failed = false;
   readonly #ticker: Timer;
   /** Closed frames that are not committed, oldest first: index, segment number, end offset. */
@@ -63,7 +63,7 @@ export class CommitPipeline {
   }
 
   get isSyncing(): boolean {
-    return this.#isSyncing;
+    return this.#syncing !== undefined;
   }
 
   /** Whether the record at `offset` of segment `number` lies in a committed frame. Hot. */
@@ -115,9 +115,10 @@ export class CommitPipeline {
     this.#startSync();
   }
 
-  /** Writes and syncs everything, on this thread: shutdown. */
-  finish(): void {
+  /** Writes and syncs everything, once the sync in progress is over: shutdown. */
+  async finish(): Promise<void> {
     this.#ticker.cancel();
+    while (this.#syncing !== undefined) await this.#syncing;
     if (this.#failed) return;
     if (this.#log.hasOpenRecords) this.closeFrame();
     this.#log.write();
@@ -125,21 +126,25 @@ export class CommitPipeline {
     this.#advance(this.#log.writtenIndex);
   }
 
+  /** Syncs what is written, whatever the policy: old files of the log wait for it. */
+  requestSync(): void {
+    this.#startSync();
+  }
+
   #tick(): void {
     if (this.#policy === "everysec") this.#startSync();
   }
 
   #startSync(): void {
-    if (this.#isSyncing || this.#failed) return;
+    if (this.#syncing !== undefined || this.#failed) return;
     if (this.#log.durableIndex === this.#log.writtenIndex) {
       this.#advance(this.#log.writtenIndex);
       return;
     }
-    this.#isSyncing = true;
     const startMs = this.#effects.clock.monotonicMs();
-    this.#log.sync().then(
+    this.#syncing = this.#log.sync().then(
       (index) => {
-        this.#isSyncing = false;
+        this.#syncing = undefined;
         this.lastSyncMs = this.#effects.clock.monotonicMs();
         this.lastSyncDurationMs = this.lastSyncMs - startMs;
         if (this.#policy !== "always") {
@@ -149,7 +154,10 @@ export class CommitPipeline {
         this.#advance(index);
         if (this.#log.writtenIndex > index) this.#startSync();
       },
-      (error: Error) => this.#fail(error),
+      (error: Error) => {
+        this.#syncing = undefined;
+        this.#fail(error);
+      },
     );
   }
 

@@ -64,11 +64,7 @@ export async function openStore(
 ): Promise<{ store: Store; recovery: RecoverySummary }> {
   const { fileSystem, directory, clock } = options;
   const walDirectory = `${directory}/wal`;
-  for (const path of [directory, walDirectory, `${directory}/tables`])
-    fileSystem.makeDirectory(path);
-  const identity = openIdentity(fileSystem, directory, options.random);
-  const seed: HashSeed = { low: identity.hashSeed[0], high: identity.hashSeed[1] };
-  fileSystem.syncDirectory(directory);
+  const seed = prepareDirectory(fileSystem, directory, options.random);
 
   let log: Log | undefined;
   let pipeline: CommitPipeline | undefined;
@@ -141,6 +137,15 @@ export async function openStore(
   store = new Store({ log, lsm, memtable, pipeline, counts, segments, seed, options });
   const { replayedBytes, cutBytes } = recovered;
   return { store, recovery: { replayedBytes, cutBytes, records: replay.records } };
+}
+
+/** Makes what is missing of the directory, durably; returns its seed. */
+function prepareDirectory(fileSystem: FileSystem, directory: string, random: Uint8Array): HashSeed {
+  for (const path of [directory, `${directory}/wal`, `${directory}/tables`])
+    fileSystem.makeDirectory(path);
+  const { hashSeed } = openIdentity(fileSystem, directory, random);
+  fileSystem.syncDirectory(directory);
+  return { low: hashSeed[0], high: hashSeed[1] };
 }
 
 /**

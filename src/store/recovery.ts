@@ -22,6 +22,7 @@ import {
   readFrame,
   readSegmentHeader,
   SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
 } from "../wal/frame.ts";
 import { LOG_START, type LogPosition } from "../wal/log.ts";
 import { type Arena, Segment, segmentFileName, segmentNumberOf } from "../wal/segment.ts";
@@ -182,11 +183,21 @@ class Recovery {
     }
     const isLast = end === size && isRight && rest.length === 0;
     if (!isLast) {
-      const missing = this.#last === undefined ? (header?.firstIndex ?? 1) : this.#last.index + 1;
+      const missing = this.#last === undefined ? this.#firstMissing(header) : this.#last.index + 1;
       this.#requireNotDurable({ path, missing }, { arena, end, size }, rest);
     }
     this.#cut(segment, end, { size, isRight, rest });
     return false;
+  }
+
+  /** Whether nothing is missing between what is in tables and the log's first frame. */
+  #followsTables(first: FrameFields): boolean {
+    return first.firstSequence <= Math.max(1, this.#effects.flushedSequence);
+  }
+
+  /** Index of the first frame that should be there, when no frame is: the file before may be what is missing. */
+  #firstMissing(header: SegmentHeader | undefined): number {
+    return Math.max(1, (header?.firstIndex ?? 1) - 1);
   }
 
   #isOwn(seed: HashSeed): boolean {
@@ -209,7 +220,7 @@ class Recovery {
       const fields = readFrame(arena, offset);
       const chains =
         this.#last === undefined
-          ? fields.index === firstIndex
+          ? fields.index === firstIndex && this.#followsTables(fields)
           : fields.index === this.#last.index + 1 &&
             framePreviousAt(arena, offset) === this.#lastChecksum;
       if (!chains) return offset;

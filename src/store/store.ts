@@ -513,7 +513,7 @@ export class Store {
     this.#isClosing = true;
     this.#diskTimer.cancel();
     this.#sweepTimer.cancel();
-    this.#parts.pipeline.finish();
+    await this.#parts.pipeline.finish();
     await this.#parts.segments.close();
     await this.#parts.lsm.close();
     this.#parts.log.close();
