@@ -3,10 +3,11 @@ import { integerArgument, isWord, NOT_AN_INTEGER, SYNTAX_ERROR } from "../argume
 import type { CommandContext } from "../handler.ts";
 
 const NOT_SUPPORTED = "ERR client-side caching (CLIENT TRACKING) is not supported by dkv";
+const NO_TARGET = "ERR The client ID you want redirect to does not exist";
+const FLAGS = ["bcast", "optin", "optout", "noloop"];
 
-/** What is wrong with the options, as an error's text. */
-function optionsProblem({ server, request }: CommandContext): string | undefined {
-  const given = new Set<string>();
+/** Gathers the names of the options; the error's text when one is wrong. */
+function takeOptions({ server, request }: CommandContext, given: Set<string>): string | undefined {
   for (let at = 3; at < request.count; at++) {
     const hasMore = at + 1 < request.count;
     if (hasMore && isWord(request, at, "redirect")) {
@@ -14,19 +15,21 @@ function optionsProblem({ server, request }: CommandContext): string | undefined
       given.add("redirect");
       const target = integerArgument(request, ++at);
       if (Number.isNaN(target)) return NOT_AN_INTEGER;
-      if (server.clients.get(target) === undefined) {
-        return "ERR The client ID you want redirect to does not exist";
-      }
+      if (server.clients.get(target) === undefined) return NO_TARGET;
     } else if (hasMore && isWord(request, at, "prefix")) {
       given.add("prefix");
       at++;
     } else {
-      const flag = ["bcast", "optin", "optout", "noloop"].find((word) => isWord(request, at, word));
+      const flag = FLAGS.find((word) => isWord(request, at, word));
       if (flag === undefined) return SYNTAX_ERROR;
       given.add(flag);
     }
   }
-  if (!isWord(request, 2, "on")) return undefined;
+  return undefined;
+}
+
+/** Why tracking is not turned on with these options. */
+function refusal(given: ReadonlySet<string>): string {
   if (given.has("prefix") && !given.has("bcast")) {
     return "ERR PREFIX option requires BCAST mode to be enabled";
   }
@@ -41,8 +44,10 @@ function optionsProblem({ server, request }: CommandContext): string | undefined
 
 export function clientTracking(context: CommandContext): void {
   const { request, reply } = context;
-  const problem = optionsProblem(context);
+  const given = new Set<string>();
+  const problem = takeOptions(context, given);
   if (problem !== undefined) reply.error(problem);
+  else if (isWord(request, 2, "on")) reply.error(refusal(given));
   else if (isWord(request, 2, "off")) reply.ok();
   else reply.error(SYNTAX_ERROR);
 }
