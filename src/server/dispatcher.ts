@@ -81,7 +81,8 @@ export class Dispatcher {
     }
     const paused = this.#pause(session, spec);
     if (paused !== undefined) return paused;
-    if (spec.has(FLAG_WRITE) && this.#store.throttled !== undefined) return this.#store.throttled;
+    if (spec.has(FLAG_WRITE) && this.#store.housekeeping.throttled !== undefined)
+      return this.#store.housekeeping.throttled;
     session.lastCommand = spec;
     const isSlow = this.#isSlow[spec.id]!;
     const isTimed = this.#statistics.beginCall(spec.id, isSlow);
@@ -173,8 +174,8 @@ export class Dispatcher {
     if (!session.isAuthenticated && !spec.has(FLAG_NO_AUTH)) {
       return this.#reject(session, spec, NO_AUTH);
     }
-    if (spec.has(FLAG_WRITE) && this.#store.refusal !== undefined) {
-      return this.#reject(session, spec, this.#store.refusal);
+    if (spec.has(FLAG_WRITE) && this.#store.housekeeping.refusal !== undefined) {
+      return this.#reject(session, spec, this.#store.housekeeping.refusal);
     }
     if (session.transaction !== undefined && spec.has(FLAG_NO_MULTI)) {
       return this.#reject(session, spec, NOT_IN_MULTI);

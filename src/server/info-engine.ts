@@ -35,7 +35,7 @@ export function persistenceFields({ store, statistics }: ServerContext): InfoFie
     ["aof_current_rewrite_time_sec", -1],
     ["aof_last_bgrewrite_status", "ok"],
     ...zeros("aof_rewrites aof_rewrites_consecutive_failures"),
-    ["aof_last_write_status", store.refusal === undefined ? "ok" : "err"],
+    ["aof_last_write_status", store.housekeeping.refusal === undefined ? "ok" : "err"],
     ["aof_last_cow_size", 0],
     ...zeros("module_fork_in_progress module_fork_last_cow_size"),
     ["aof_current_size", logBytes(log.segments)],
@@ -79,9 +79,9 @@ function tableFields({ store }: ServerContext): InfoField[] {
     ["compaction_bytes_read", info.compactionBytesRead],
     ["compaction_bytes_written", info.compactionBytesWritten],
     ["range_deletions", info.rangeDeletions],
-    ["write_pressure", store.writePressure.toFixed(3)],
+    ["write_pressure", store.internals.lsm.writePressure.toFixed(3)],
     ["write_stalls", segments.stallCount],
-    ["writes_refused", store.refusal === undefined ? 0 : 1],
+    ["writes_refused", store.housekeeping.refusal === undefined ? 0 : 1],
   ];
 }
 

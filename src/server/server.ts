@@ -266,7 +266,7 @@ export class Server {
     const { clients, limits, statistics } = this.#context;
     statistics.tick();
     this.#context.memory.read();
-    store.maintain();
+    store.housekeeping.maintain();
     if (clients.pausedUntilMs !== 0 && clock.monotonicMs() >= clients.pausedUntilMs) {
       clients.unpause();
     }

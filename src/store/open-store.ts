@@ -78,7 +78,7 @@ export async function openStore(
     hashSeed: seed,
     tuning: options.tuning,
     onError: (error) => options.onFatal(error),
-    onExpired: (batch) => store?.expireBatch(batch),
+    onExpired: (batch) => store?.housekeeping.expireBatch(batch),
   });
   const segmentBytes = Math.max(
     options.segmentBytes,

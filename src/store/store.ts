@@ -9,16 +9,15 @@
  * Replies of a batch may leave once `committed` has reached the batch's `tag`.
  */
 import { assert } from "../base/assert.ts";
-import type { Timer } from "../base/clock.ts";
 import type { HashSeed } from "../base/order-hash.ts";
 import { RecordFlag, RecordType } from "../base/record.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import type { Memtable } from "../lsm/memtable.ts";
 import { isLiveType, type KeyQuery, RecordView } from "../lsm/order-key.ts";
-import type { ExpiredBatch } from "../lsm/storage-job.ts";
 import { ColdReadError } from "../lsm/table-iterator.ts";
 import type { Log } from "../wal/log.ts";
 import type { CommitPipeline } from "./commit-pipeline.ts";
+import { Housekeeping } from "./housekeeping.ts";
 import {
   COLD_READ,
   INDEX_FULL,
@@ -30,7 +29,7 @@ import {
 import type { KeyCounts } from "./key-counts.ts";
 import type { StoreOptions } from "./open-store.ts";
 import { emptyQuery, type KeyBatch, Records } from "./records.ts";
-import { ExpirySweep, KeyScan, type ScanPage } from "./scan.ts";
+import { KeyScan, type ScanPage } from "./scan.ts";
 import type { Segments } from "./segments.ts";
 import { type Fold, PiecesFold, SYNC_BYTES_MAX, Values } from "./values.ts";
 
@@ -50,39 +49,21 @@ const NO_BYTES = Buffer.alloc(0);
 const INLINE_MARKS_MAX = 256;
 /** Marks keep coming while writes go on; what is left after some rounds is resolved on the spot. */
 const RESOLVE_ROUNDS = 4;
-const DISK_FULL =
-  "MISCONF Writes are refused: the disk is nearly full (min-free-disk). Free some space; reads go on.";
-const DISK_CHECK_MS = 1000;
-/** Seconds without a write after which the log is flushed and tables are merged, for space and a quick restart. */
-const IDLE_SECONDS = 2;
-const THROTTLE_MS_MAX = 20;
-const SWEEP_INTERVAL_MS = 100;
-const SWEEP_RECORDS = 20_000;
-const EXPIRED_PER_TURN = 64;
 
 export class Store {
   readonly #parts: StoreParts;
   readonly #records: Records;
   readonly #values: Values;
   readonly #scan: KeyScan;
-  readonly #sweep: ExpirySweep;
-  readonly #diskTimer: Timer;
-  readonly #sweepTimer: Timer;
-  #isClosing = false;
-  #sequenceSeen = 0;
-  #idleSeconds = 0;
+  /** What the store does by itself. */
+  readonly housekeeping: Housekeeping;
   #work = new UnitWork();
   #waitingQuery: KeyQuery = emptyQuery();
   /** The newest record of the selected key after a find() that was true. Valid until the next call. */
   readonly found = new RecordView();
   /** The batch's time: milliseconds since the epoch, never less than the log's clock. */
   nowMs = 0;
-  /** Why writes are refused, as an error reply; undefined while they are not. */
-  refusal: string | undefined = undefined;
   expiredKeys = 0;
-  /** Milliseconds for which writers have been held back. */
-  throttledMs = 0;
-  #throttled: Promise<void> | undefined = undefined;
   #watcher: ((bytes: Uint8Array, start: number, end: number) => void) | undefined = undefined;
 
   constructor(parts: StoreParts) {
@@ -90,14 +71,11 @@ export class Store {
     this.#records = new Records(parts);
     this.#values = new Values(this.#records, {
       runUnit: (action) => this.runUnit(action),
-      nextTurn: () => this.#nextTurn(),
+      nextTurn: () => this.nextTurn(),
     });
     this.#scan = new KeyScan(parts);
-    this.#sweep = new ExpirySweep(parts.segments);
-    this.#sweepTimer = parts.options.clock.every(SWEEP_INTERVAL_MS, () => this.#sweepExpired());
-    this.#diskTimer = parts.options.clock.every(DISK_CHECK_MS, () => this.#checkDisk());
     this.nowMs = parts.options.clock.wallMs();
-    this.#checkDisk();
+    this.housekeeping = new Housekeeping(parts, this);
   }
 
   /** Highest frame index whose writes are as durable as configured. */
@@ -293,30 +271,6 @@ export class Store {
     this.prepare(take, `admit ${length}`);
   }
 
-  /** What a command that writes must wait for while tables cannot keep up; undefined: nothing. */
-  get throttled(): Promise<void> | undefined {
-    return this.#throttled;
-  }
-
-  /** Slows writers the more, the further tables are behind; at pressure 1 they stop. */
-  #throttle(): void {
-    const pressure = this.writePressure;
-    if (pressure === 0 || this.#throttled !== undefined) return;
-    const { clock } = this.#parts.options;
-    this.#throttled = new Promise((resolve) => {
-      const check = (): void => {
-        if (this.writePressure >= 1 && !this.#isClosing) {
-          clock.after(THROTTLE_MS_MAX, check);
-          return;
-        }
-        this.#throttled = undefined;
-        resolve();
-      };
-      this.throttledMs += pressure * THROTTLE_MS_MAX;
-      clock.after(Math.max(1, pressure * THROTTLE_MS_MAX), check);
-    });
-  }
-
   /**
    * Shows a fold bytes [from, to) of the keys' values slice by slice, over several turns, and returns it. Begun anew
    * when one of the values is written meanwhile. In a unit that has written already, as EXEC may, it is done at once:
@@ -431,76 +385,26 @@ export class Store {
           page = this.scan(page.next, 1);
         });
         if (page.keys.length > 0) return page.keys[0]!.key;
-        await this.#nextTurn();
+        await this.nextTurn();
       } while (page.next !== 0);
     }
     return undefined;
   }
 
-  /** Tables saw that these keys have expired: removes those whose newest record has. */
-  expireBatch(batch: ExpiredBatch): void {
-    this.#removeExpired(batch).catch((error: Error) => this.#parts.options.onFatal(error));
-  }
-
-  async #removeExpired(batch: ExpiredBatch): Promise<void> {
-    const bytes = Buffer.from(batch.keys.buffer, batch.keys.byteOffset, batch.keys.byteLength);
-    for (let i = 0; i < batch.count; i++) {
-      const start = batch.keyEnds[i - 1] ?? 0;
-      if (i % EXPIRED_PER_TURN === 0) await this.#nextTurn();
-      if (this.#isClosing || this.refusal !== undefined) return;
-      await this.#removeIfExpired(bytes, start, batch.keyEnds[i]!);
-    }
-  }
-
-  async #removeIfExpired(bytes: Buffer, start: number, end: number): Promise<void> {
-    await this.runUnit(() => {
-      this.select(bytes, start, end);
-      this.find();
-    });
-  }
-
-  #nextTurn(): Promise<void> {
+  /** Resolves in a later turn of the event loop. */
+  nextTurn(): Promise<void> {
     return new Promise((resolve) => this.#parts.options.clock.immediate(resolve));
-  }
-
-  /** Looks for expired keys among the records of unflushed segments, some at a time. */
-  #sweepExpired(): void {
-    if (this.#isClosing || this.refusal !== undefined) return;
-    this.beginBatch();
-    const due: Buffer[] = [];
-    this.#sweep.step(SWEEP_RECORDS, this.nowMs, (bytes, start, end) => {
-      due.push(Buffer.from(bytes.subarray(start, end)));
-    });
-    if (due.length === 0) return;
-    const remove = async () => {
-      for (const key of due) await this.#removeIfExpired(key, 0, key.length);
-    };
-    remove().catch((error: Error) => this.#parts.options.onFatal(error));
   }
 
   /** The commit index has grown. */
   onCommitted(): void {
     this.#records.onCommitted();
-    this.#throttle();
+    this.housekeeping.throttle();
   }
 
   /** A flush has ended. */
   onFlushed(): void {
     this.#records.tablesMayHoldKeys = true;
-  }
-
-  /** 0 … 1: how much writers must be slowed so that tables keep up. */
-  get writePressure(): number {
-    return this.#parts.lsm.writePressure;
-  }
-
-  /** Once a second: work that only the clock makes due. */
-  maintain(): void {
-    this.#parts.lsm.maintain();
-    const { nextSequence } = this.#parts.log;
-    this.#idleSeconds = nextSequence === this.#sequenceSeen ? this.#idleSeconds + 1 : 0;
-    this.#sequenceSeen = nextSequence;
-    if (this.#idleSeconds >= IDLE_SECONDS) this.#parts.segments.tidy(this.#parts.pipeline);
   }
 
   /** For INFO and statistics. */
@@ -510,9 +414,7 @@ export class Store {
 
   /** Syncs everything and lets go of the files. Nothing may be running. */
   async close(): Promise<void> {
-    this.#isClosing = true;
-    this.#diskTimer.cancel();
-    this.#sweepTimer.cancel();
+    this.housekeeping.close();
     await this.#parts.pipeline.finish();
     await this.#parts.segments.close();
     await this.#parts.lsm.close();
@@ -525,11 +427,5 @@ export class Store {
       this.#watcher?.(bytes, start, end);
       if (this.#watcher === undefined && !this.#values.isMoving) this.#records.onWrite = undefined;
     };
-  }
-
-  #checkDisk(): void {
-    const { fileSystem, directory, minFreeDiskBytes } = this.#parts.options;
-    const isFull = fileSystem.freeBytes(directory) < minFreeDiskBytes();
-    this.refusal = isFull ? DISK_FULL : undefined;
   }
 }

@@ -125,7 +125,7 @@ export class Workload {
     if (chance < 0.03) return await this.#session!.flush();
     if (chance < 0.04) return await this.#session!.store.internals.lsm.compactAll();
     if (chance < 0.05) return await this.#restart();
-    if (chance < 0.06) this.#session!.store.maintain();
+    if (chance < 0.06) this.#session!.store.housekeeping.maintain();
     await this.#session!.run(this.#chooseUnit());
   }
 

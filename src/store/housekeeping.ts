@@ -1,0 +1,128 @@
+/**
+ * What the store does by itself, driven by the clock: removing expired keys, slowing writers that tables cannot
+ * follow, refusing writes on a disk that is nearly full, tidying when nothing is written.
+ */
+import type { Timer } from "../base/clock.ts";
+import type { ExpiredBatch } from "../lsm/storage-job.ts";
+import { ExpirySweep } from "./expiry-sweep.ts";
+import type { Store, StoreParts } from "./store.ts";
+
+const DISK_FULL =
+  "MISCONF Writes are refused: the disk is nearly full (min-free-disk). Free some space; reads go on.";
+const DISK_CHECK_MS = 1000;
+/** Seconds without a write after which the log is flushed and tables are merged, for space and a quick restart. */
+const IDLE_SECONDS = 2;
+const THROTTLE_MS_MAX = 20;
+const SWEEP_INTERVAL_MS = 100;
+const SWEEP_RECORDS = 20_000;
+const EXPIRED_PER_TURN = 64;
+
+export class Housekeeping {
+  readonly #parts: StoreParts;
+  readonly #store: Store;
+  readonly #sweep: ExpirySweep;
+  readonly #diskTimer: Timer;
+  readonly #sweepTimer: Timer;
+  #isClosing = false;
+  #sequenceSeen = 0;
+  #idleSeconds = 0;
+  /** Why writes are refused, as an error reply; undefined while they are not. */
+  refusal: string | undefined = undefined;
+  /** What writers must wait for while tables cannot keep up; undefined: nothing. */
+  throttled: Promise<void> | undefined = undefined;
+  /** Milliseconds for which writers have been held back. */
+  throttledMs = 0;
+
+  constructor(parts: StoreParts, store: Store) {
+    this.#parts = parts;
+    this.#store = store;
+    this.#sweep = new ExpirySweep(parts.segments);
+    const { clock } = parts.options;
+    this.#sweepTimer = clock.every(SWEEP_INTERVAL_MS, () => this.#sweepExpired());
+    this.#diskTimer = clock.every(DISK_CHECK_MS, () => this.#checkDisk());
+    this.#checkDisk();
+  }
+
+  close(): void {
+    this.#isClosing = true;
+    this.#diskTimer.cancel();
+    this.#sweepTimer.cancel();
+  }
+
+  /** Once a second: work that only the clock makes due. */
+  maintain(): void {
+    const { lsm, log, segments, pipeline } = this.#parts;
+    lsm.maintain();
+    const { nextSequence } = log;
+    this.#idleSeconds = nextSequence === this.#sequenceSeen ? this.#idleSeconds + 1 : 0;
+    this.#sequenceSeen = nextSequence;
+    if (this.#idleSeconds >= IDLE_SECONDS) segments.tidy(pipeline);
+  }
+
+  /** Slows writers the more, the further tables are behind; at pressure 1 they stop. */
+  throttle(): void {
+    const { lsm, options } = this.#parts;
+    const pressure = lsm.writePressure;
+    if (pressure === 0 || this.throttled !== undefined) return;
+    this.throttled = new Promise((resolve) => {
+      const check = (): void => {
+        if (lsm.writePressure >= 1 && !this.#isClosing) {
+          options.clock.after(THROTTLE_MS_MAX, check);
+          return;
+        }
+        this.throttled = undefined;
+        resolve();
+      };
+      this.throttledMs += pressure * THROTTLE_MS_MAX;
+      options.clock.after(Math.max(1, pressure * THROTTLE_MS_MAX), check);
+    });
+  }
+
+  /** Tables saw that these keys have expired: removes those whose newest record has. */
+  expireBatch(batch: ExpiredBatch): void {
+    this.#report(this.#removeExpired(batch));
+  }
+
+  async #removeExpired(batch: ExpiredBatch): Promise<void> {
+    const bytes = Buffer.from(batch.keys.buffer, batch.keys.byteOffset, batch.keys.byteLength);
+    for (let i = 0; i < batch.count; i++) {
+      const start = batch.keyEnds[i - 1] ?? 0;
+      if (i % EXPIRED_PER_TURN === 0) await this.#store.nextTurn();
+      if (this.#isClosing || this.refusal !== undefined) return;
+      await this.#removeIfExpired(bytes, start, batch.keyEnds[i]!);
+    }
+  }
+
+  /** Looks for expired keys among the records of unflushed segments, some at a time. */
+  #sweepExpired(): void {
+    if (this.#isClosing || this.refusal !== undefined) return;
+    const due: Buffer[] = [];
+    const nowMs = Math.max(this.#parts.options.clock.wallMs(), this.#parts.log.clockMs);
+    this.#sweep.step(SWEEP_RECORDS, nowMs, (bytes, start, end) => {
+      due.push(Buffer.from(bytes.subarray(start, end)));
+    });
+    if (due.length === 0) return;
+    const remove = async () => {
+      for (const key of due) await this.#removeIfExpired(key, 0, key.length);
+    };
+    this.#report(remove());
+  }
+
+  /** find() removes what has expired. */
+  async #removeIfExpired(bytes: Buffer, start: number, end: number): Promise<void> {
+    await this.#store.runUnit(() => {
+      this.#store.select(bytes, start, end);
+      this.#store.find();
+    });
+  }
+
+  #report(work: Promise<void>): void {
+    work.catch((error: Error) => this.#parts.options.onFatal(error));
+  }
+
+  #checkDisk(): void {
+    const { fileSystem, directory, minFreeDiskBytes } = this.#parts.options;
+    const isFull = fileSystem.freeBytes(directory) < minFreeDiskBytes();
+    this.refusal = isFull ? DISK_FULL : undefined;
+  }
+}
