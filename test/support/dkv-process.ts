@@ -1,145 +1,92 @@
 /**
- * A dkv process under a test's control: started on a directory that outlives it, signalled, killed and started again on
- * the same port. What it says is kept. Every wait has a deadline, since a test that runs out of time takes its
- * children with it and says nothing.
+ * dkv as a process over a directory that outlives it: started, killed and started again; with little memory for
+ * segments, so that a second of writes goes through flushes and merges.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { RawConnection } from "./raw-connection.ts";
 
-const MAIN = join(import.meta.dir, "../../src/main.ts");
-const READY_MS_MAX = 15_000;
-const EXIT_MS_MAX = 15_000;
-const POLL_MS = 20;
+const START_TIMEOUT_MS = 20_000;
+const MAIN = join(dirname(dirname(import.meta.dirname)), "src", "main.ts");
+const SMALL = [
+  ...["--maxmemory", "256mb", "--engine-segment-bytes", "1mb"],
+  ...["--engine-segment-pool-percent", "2", "--engine-table-bytes", "1mb"],
+  ...["--engine-level-base-bytes", "1mb", "--engine-level0-trigger", "2"],
+];
 
+export interface DkvOptions {
+  readonly directory: string;
+  readonly arguments: readonly string[];
+  /** Program and arguments that dkv is started by, such as strace. */
+  readonly under?: readonly string[];
+}
+
+/** A port that is free now. */
 export function freePort(): number {
   const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
   probe.stop(true);
   return probe.port;
 }
 
-async function within<T>(ms: number, what: string, promise: Promise<T>): Promise<T> {
-  let timer: Timer | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} took longer than ${ms} ms`)), ms);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-export interface RunResult {
-  readonly exitCode: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a command to its end. `input` goes to its standard input. */
-export async function runCommand(
-  words: readonly string[],
-  options: { readonly input?: Uint8Array; readonly msMax?: number } = {},
-): Promise<RunResult> {
-  const child = Bun.spawn([...words], {
-    stdin: options.input ?? "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  try {
-    const [stdout, stderr, exitCode] = await within(
-      options.msMax ?? EXIT_MS_MAX,
-      words.join(" "),
-      Promise.all([child.stdout.text(), child.stderr.text(), child.exited]),
-    );
-    return { exitCode, stdout, stderr };
-  } finally {
-    child.kill("SIGKILL");
-  }
-}
-
-/** Runs dkv with arguments that make it end by itself. */
-export function runDkv(args: readonly string[]): Promise<RunResult> {
-  return runCommand(["bun", MAIN, ...args]);
-}
-
 export class DkvProcess {
   readonly port: number;
-  readonly directory: string;
-  readonly #args: readonly string[];
-  #child: Bun.Subprocess<"ignore", "pipe", "pipe"> | undefined;
-  #output: Promise<string[]> = Promise.resolve([]);
+  readonly #child: Bun.Subprocess;
+  readonly #outputPath: string;
 
-  private constructor(args: readonly string[]) {
+  /** Does not wait until it answers: see ready(). Its output goes to a file beside the directory. */
+  constructor(options: DkvOptions) {
     this.port = freePort();
-    this.directory = mkdtempSync(join(tmpdir(), "dkv-process-"));
-    this.#args = args;
-  }
-
-  /** Starts a server with `args` behind port and directory; resolves once it takes connections. */
-  static async start(args: readonly string[] = []): Promise<DkvProcess> {
-    const server = new DkvProcess(args);
-    await server.restart();
-    return server;
-  }
-
-  /** Starts it again. REQUIRES: it has ended. */
-  async restart(): Promise<void> {
-    const words = ["--bind", "127.0.0.1", "--port", `${this.port}`, "--dir", this.directory];
-    const child = Bun.spawn(["bun", MAIN, ...words, ...this.#args], {
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
+    this.#outputPath = `${options.directory}.log`;
+    const output = openSync(this.#outputPath, "w");
+    const words = [process.execPath, MAIN, "--port", `${this.port}`, "--dir", options.directory];
+    this.#child = Bun.spawn([...(options.under ?? []), ...words, ...SMALL, ...options.arguments], {
+      stdout: output,
+      stderr: output,
     });
-    this.#child = child;
-    this.#output = Promise.all([child.stdout.text(), child.stderr.text()]);
-    const deadline = performance.now() + READY_MS_MAX;
+    closeSync(output);
+  }
+
+  static async start(options: DkvOptions): Promise<DkvProcess> {
+    const started = new DkvProcess(options);
+    await started.ready();
+    return started;
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  get output(): string {
+    return readFileSync(this.#outputPath, "utf8");
+  }
+
+  /** Resolves once it takes connections; throws with its output when it does not. */
+  async ready(): Promise<void> {
+    const deadline = performance.now() + START_TIMEOUT_MS;
     for (;;) {
       try {
         (await RawConnection.open(this.port)).close();
         return;
       } catch (cause) {
-        if (child.exitCode !== null || performance.now() > deadline) {
-          throw new Error(`dkv did not start: ${await this.#end("SIGKILL")}`, { cause });
+        const ended = this.#child.exitCode !== null || this.#child.signalCode !== null;
+        if (ended || performance.now() > deadline) {
+          await this.kill();
+          throw new Error(`dkv does not start: ${this.output}`, { cause });
         }
-        await Bun.sleep(POLL_MS);
+        await Bun.sleep(10);
       }
     }
   }
 
-  get pid(): number {
-    return this.#child!.pid;
-  }
-
-  /** Bytes of memory that the process has resident. */
-  async residentBytes(): Promise<number> {
-    const statm = await Bun.file(`/proc/${this.pid}/statm`).text();
-    return Number(statm.split(" ")[1]) * 4096;
-  }
-
-  /** Ends it with SIGTERM; its exit code. */
-  async terminate(): Promise<number> {
-    await this.#end("SIGTERM");
-    return this.#child!.exitCode ?? -1;
-  }
-
-  /** kill -9. */
+  /** Kills it as `kill -9` does; resolves when it is gone. */
   async kill(): Promise<void> {
-    await this.#end("SIGKILL");
+    this.#child.kill("SIGKILL");
+    await this.#child.exited;
   }
 
-  /** Kills it and removes its directory. */
-  async dispose(): Promise<void> {
-    await this.#end("SIGKILL");
-    rmSync(this.directory, { recursive: true, force: true });
-  }
-
-  async #end(signal: "SIGTERM" | "SIGKILL"): Promise<string> {
-    const child = this.#child;
-    if (child === undefined) return "";
-    child.kill(signal);
-    await within(EXIT_MS_MAX, `the end after ${signal}`, child.exited);
-    return (await this.#output).join("\n");
+  /** The exit code once it has ended by itself; undefined after `waitMs`. */
+  async exitCode(waitMs: number): Promise<number | undefined> {
+    const wait = Bun.sleep(waitMs).then(() => undefined);
+    return await Promise.race([this.#child.exited, wait]);
   }
 }
