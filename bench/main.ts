@@ -1,5 +1,5 @@
 /**
- * Entry of all load benchmarks: `bench` (against redis-server), `bench ycsb`, `bench large`.
+ * Entry of all load benchmarks: `bench` (against redis-server), `bench ycsb`, `bench large`, `bench noisy`.
  *
  * Without arguments it runs the canonical comparison. Exit status: 0, or 1 when `--assert` is given and a budget was
  * missed, or 2 when the benchmark could not run.
@@ -8,8 +8,9 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { CANONICAL_WORKLOADS, compare } from "./compare/compare.ts";
 import { type FsyncPolicy, SetupError } from "./harness.ts";
-import { large } from "./large.ts";
+import { large, sizeBytes } from "./large.ts";
 import { YCSB_NAMES } from "./load/workloads.ts";
+import { noisy } from "./noisy.ts";
 import { ycsb } from "./ycsb.ts";
 
 type Size = "full" | "quick" | "smoke";
@@ -53,6 +54,12 @@ interface LargeFlags extends CommonFlags {
   logPattern: string;
 }
 
+interface NoisyFlags extends CommonFlags {
+  keys?: number;
+  largeBytes?: string;
+  seconds?: number;
+}
+
 const FSYNC_POLICIES = ["everysec", "always"] as const;
 
 const COMPARE_SIZES = {
@@ -79,6 +86,12 @@ const LARGE_SIZES = {
   smoke: { keys: 20_000, readSeconds: 0.3, quietSeconds: 0.5 },
 };
 
+const NOISY_SIZES = {
+  full: { keys: 1_000_000, largeBytes: "100m", seconds: 25, flushIntervalMs: 6000 },
+  quick: { keys: 300_000, largeBytes: "100m", seconds: 10, flushIntervalMs: 3000 },
+  smoke: { keys: 20_000, largeBytes: "16m", seconds: 2, flushIntervalMs: 700 },
+};
+
 function count(text: string): number {
   const value = Number(text);
   if (!(value > 0)) throw new InvalidArgumentError("must be a positive number");
@@ -97,12 +110,12 @@ function words(offered: readonly string[]): (text: string) => string[] {
   };
 }
 
-function withCommonOptions(command: Command): Command {
+function withCommonOptions(command: Command, maxmemory = "512mb"): Command {
   return command
     .option("--quick", "shorter and fewer cells")
     .option("--smoke", "seconds only: does the tool work")
     .option("--target <command>", "measure this instead of dkv; {port} {dir} {fsync} {maxmemory}")
-    .option("--maxmemory <size>", "memory budget given to dkv", "512mb")
+    .option("--maxmemory <size>", "memory budget given to dkv", maxmemory)
     .option("--connections <n>", "client connections", count, 50)
     .option("--port-base <port>", "first port to try", count, 21200)
     .option("--dir <path>", "where to put temporary data (default: the system's)")
@@ -170,6 +183,17 @@ async function runLarge(flags: LargeFlags): Promise<number> {
   });
 }
 
+async function runNoisy(flags: NoisyFlags): Promise<number> {
+  const size = NOISY_SIZES[sizeOf(flags)];
+  return await noisy({
+    ...common(flags),
+    keys: flags.keys ?? size.keys,
+    largeBytes: sizeBytes(flags.largeBytes ?? size.largeBytes),
+    seconds: flags.seconds ?? size.seconds,
+    flushIntervalMs: size.flushIntervalMs,
+  });
+}
+
 async function run(flags: CommonFlags, benchmark: () => Promise<number>): Promise<void> {
   try {
     const missed = await benchmark();
@@ -210,6 +234,13 @@ withCommonOptions(program.command("ycsb"))
   .option("--rounds <n>", "interleaved rounds; medians are reported", count)
   .option("--seconds <s>", "time of one measurement", count)
   .action((flags: YcsbFlags) => run(flags, () => runYcsb(flags)));
+
+withCommonOptions(program.command("noisy"), "1gb")
+  .description("ten hostile clients beside one that must not notice: stalls, memory, correctness")
+  .option("--keys <n>", "number of small keys", count)
+  .option("--large-bytes <size>", "size of the large values, at most an eighth of maxmemory")
+  .option("--seconds <s>", "time for which the hostile clients run", count)
+  .action((flags: NoisyFlags) => run(flags, () => runNoisy(flags)));
 
 withCommonOptions(program.command("large"))
   .description("data larger than memory: stalls, memory, amplification, restart")

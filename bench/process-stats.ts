@@ -63,6 +63,12 @@ export function writtenBytes(pid: number): number {
   return Number(/^write_bytes: (\d+)/m.exec(readProc(pid, "io") ?? "")?.[1] ?? 0);
 }
 
+/** Seconds in which the main thread of a process was ready to run and had no processor. 0 where that is not counted. */
+export function waitedSeconds(pid: number): number {
+  const fields = readProc(pid, `task/${pid}/schedstat`)?.split(" ") ?? [];
+  return Number(fields[1] ?? 0) / 1e9;
+}
+
 /** Disk space of a directory by top-level entry, from allocated blocks, as du counts. */
 export function diskUsage(directory: string): Map<string, number> {
   const usage = new Map<string, number>();
