@@ -13,7 +13,7 @@ import type { HashSeed } from "../base/order-hash.ts";
 import { RecordFlag, RecordType } from "../base/record.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import type { Memtable } from "../lsm/memtable.ts";
-import { isLiveType, type KeyQuery, RecordView } from "../lsm/order-key.ts";
+import { isLiveType, RecordView } from "../lsm/order-key.ts";
 import { ColdReadError } from "../lsm/table-iterator.ts";
 import type { Log } from "../wal/log.ts";
 import type { CommitPipeline } from "./commit-pipeline.ts";
@@ -28,7 +28,7 @@ import {
 } from "./interrupt.ts";
 import type { KeyCounts } from "./key-counts.ts";
 import type { StoreOptions } from "./open-store.ts";
-import { emptyQuery, type KeyBatch, Records } from "./records.ts";
+import { type KeyBatch, Records } from "./records.ts";
 import { KeyScan, type ScanPage } from "./scan.ts";
 import type { Segments } from "./segments.ts";
 import { type Fold, PiecesFold, SYNC_BYTES_MAX, Values } from "./values.ts";
@@ -58,7 +58,7 @@ export class Store {
   /** What the store does by itself. */
   readonly housekeeping: Housekeeping;
   #work = new UnitWork();
-  #waitingQuery: KeyQuery = emptyQuery();
+  #hasPins = false;
   /** The newest record of the selected key after a find() that was true. Valid until the next call. */
   readonly found = new RecordView();
   /** The batch's time: milliseconds since the epoch, never less than the log's clock. */
@@ -120,6 +120,10 @@ export class Store {
 
   endUnit(): void {
     this.#records.endUnit();
+    if (this.#hasPins) {
+      this.#hasPins = false;
+      this.#parts.lsm.unpin();
+    }
     if (this.#values.isMoving) this.#values.endUnit();
   }
 
@@ -164,7 +168,7 @@ export class Store {
       this.#parts.pipeline.endTurn();
       return this.#parts.segments.roll() ? undefined : this.#parts.segments.arenaFreed();
     }
-    if (interrupt instanceof ColdReadError) return interrupt.load();
+    if (interrupt instanceof ColdReadError) return this.#pinning(interrupt.load());
     assert(interrupt === COLD_READ, "an interrupt that the store does not know");
     // The key's bytes may be gone before the block has come.
     const query = { ...this.#records.query };
@@ -172,8 +176,13 @@ export class Store {
     query.keyEnd -= query.keyStart;
     query.keyStart = 0;
     query.subBytes = Buffer.from(query.subBytes);
-    this.#waitingQuery = query;
-    return this.#parts.lsm.prefetch([this.#waitingQuery]);
+    return this.#pinning(this.#parts.lsm.prefetch([query]));
+  }
+
+  /** What has been loaded for a waiting unit stays in the cache until the next unit ends. */
+  async #pinning(load: Promise<void>): Promise<void> {
+    await load;
+    this.#hasPins = true;
   }
 
   /** Whether resolve() understands this error. */
