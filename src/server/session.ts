@@ -44,8 +44,6 @@ export class Session {
   #status: ParseStatus = ParseStatus.INCOMPLETE;
   /** Parsed, and not run because an earlier one had to wait. */
   readonly #waiting: Request[] = [];
-  /** Bytes of large arguments received or being received, taken from the host's budget. */
-  #heldBytes = 0;
   #admitted: LargeArgument | undefined = undefined;
   #isAwaitingMemory = false;
   #isParked = false;
@@ -255,13 +253,13 @@ export class Session {
     this.#admitted = large;
     const { largeBytes } = this.#host;
     const bytes = large.byteLength;
-    if (this.#heldBytes > 0) {
+    if (this.work.heldBytes > 0) {
       largeBytes.force(bytes);
-      this.#heldBytes += bytes;
+      this.work.heldBytes += bytes;
       return;
     }
     const wait = largeBytes.acquire(bytes);
-    this.#heldBytes += bytes;
+    this.work.heldBytes += bytes;
     if (wait === undefined) return;
     this.#isAwaitingMemory = true;
     this.#pause();
@@ -277,11 +275,10 @@ export class Session {
 
   /** Gives back the memory of large arguments and values once nothing refers to them. */
   #releaseLarge(): void {
-    const held = this.#heldBytes + this.work.heldBytes;
+    const held = this.work.heldBytes;
     if (held === 0 || this.#isAwaitingMemory) return;
     const isUsed = this.#isParked || this.parser.awaitedLarge !== undefined;
     if (!this.#isClosed && (isUsed || this.reply.pieces.length > 0)) return;
-    this.#heldBytes = 0;
     this.work.heldBytes = 0;
     this.#host.largeBytes.release(held);
   }

@@ -32,7 +32,7 @@ export class UnitWork {
   readonly results: Prepared[] = [];
   next = 0;
   pending: Promise<Prepared> | undefined = undefined;
-  /** Bytes of the budget for large values that its results take; the owner releases them. */
+  /** Bytes of the budget for large values that its results and its owner's requests take; the owner releases them. */
   heldBytes = 0;
 
   /** Before each run of the unit. */

@@ -274,7 +274,9 @@ export class Store {
     const { largeBytes } = this.#parts.options;
     if (this.#records.hasWrites) return;
     const take = async (): Promise<void> => {
-      await largeBytes.acquire(length);
+      // Who holds some already must not wait for others, who may wait for it.
+      if (work.heldBytes > 0) largeBytes.force(length);
+      else await largeBytes.acquire(length);
       work.heldBytes += length;
     };
     this.prepare(take, `admit ${length}`);
