@@ -275,7 +275,8 @@ export class RequestParser {
   /** Redis treats "*-1" as an empty request; any other sign or letter is invalid once the line is whole. */
   #readNegative(from: number): number {
     const lineEnd = this.#bytes.indexOf(CR, from);
-    if (lineEnd < 0 || lineEnd + 1 >= this.#end) return NUMBER_INCOMPLETE;
+    const isLong = lineEnd - from > INLINE_BYTES_MAX;
+    if (lineEnd < 0 || isLong || lineEnd + 1 >= this.#end) return NUMBER_INCOMPLETE;
     this.#numberEnd = lineEnd + 2;
     if (this.#bytes[from] !== MINUS) return NUMBER_INVALID;
     const text = this.#bytes.toString("latin1", from, lineEnd);
@@ -289,6 +290,9 @@ export class RequestParser {
         return this.#fail("ERR Protocol error: too big inline request");
       }
       return this.#suspend(request);
+    }
+    if (lineEnd - this.#position > INLINE_BYTES_MAX) {
+      return this.#fail("ERR Protocol error: too big inline request");
     }
     const line = this.#bytes.subarray(this.#position, lineEnd);
     this.#position = lineEnd + 1;

@@ -232,8 +232,10 @@ describe("RequestParser", () => {
 
   test("refuses lines that do not end", () => {
     const long = "1".repeat(64 * 1024 + 1);
-    expect(read(`GET ${long}`).error).toBe("ERR Protocol error: too big inline request");
-    expect(read(`*-${long}`).error).toBe("ERR Protocol error: too big mbulk count string");
+    for (const end of ["", "\r\n"]) {
+      expect(read(`GET ${long}${end}`).error).toBe("ERR Protocol error: too big inline request");
+      expect(read(`*-${long}${end}`).error).toBe("ERR Protocol error: too big mbulk count string");
+    }
     expect(read(`*1\r\n$-${long}`).error).toBe("ERR Protocol error: too big bulk count string");
     expect(read(`*${long}`).error).toBe("ERR Protocol error: invalid multibulk length");
   });
