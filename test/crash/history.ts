@@ -75,13 +75,16 @@ export function differences(expected: Contents, actual: Contents, moment: Moment
     );
 }
 
-/** The longest prefix of the history, of at least `atLeast` units, that `actual` shows; or the nearest one. */
+/**
+ * The longest prefix of the history, of at least `atLeast` units, that `actual` shows; or the nearest one. `keysMax`:
+ * most keys that such a prefix has, expired ones included.
+ */
 export function matchingPrefix(
   units: readonly Unit[],
   atLeast: number,
   actual: Contents,
   moment: Moment,
-): { readonly count: number; readonly differing: number } {
+): { readonly count: number; readonly differing: number; readonly keysMax: number } {
   const contents = contentsAfter(units, atLeast);
   const different = new Set<string>();
   const compare = (key: string): void => {
@@ -90,13 +93,16 @@ export function matchingPrefix(
   };
   for (const key of contents.keys()) compare(key);
   for (const key of actual.keys()) compare(key);
-  let best = { count: atLeast, differing: different.size };
+  let best = { count: atLeast, differing: different.size, keysMax: contents.size };
   for (let i = atLeast; i < units.length; i++) {
     const { changes } = units[i]!;
     const touched = changes === "all" ? [...contents.keys()] : changes.map(([key]) => key);
     applyUnit(contents, units[i]!);
     for (const key of touched) compare(key);
-    if (different.size <= best.differing) best = { count: i + 1, differing: different.size };
+    const differing = different.size;
+    if (differing > best.differing) continue;
+    const keysMax = differing < best.differing ? 0 : best.keysMax;
+    best = { count: i + 1, differing, keysMax: Math.max(keysMax, contents.size) };
   }
   return best;
 }
