@@ -22,6 +22,8 @@ export interface SessionOptions {
   readonly clock: SimulatedClock;
   readonly policy: SyncPolicy;
   readonly segmentBytes: number;
+  /** Segments that memory holds; 4 unless told. */
+  readonly segmentCount?: number;
   readonly executor: InlineExecutor;
 }
 
@@ -57,7 +59,7 @@ export class StoreSession {
       random: new Uint8Array(24).fill(7),
       syncPolicy: policy,
       segmentBytes,
-      segmentPoolBytes: 4 * segmentBytes,
+      segmentPoolBytes: (options.segmentCount ?? 4) * segmentBytes,
       tuning: {
         blockBytes: KIB,
         targetTableBytes: 32 * KIB,

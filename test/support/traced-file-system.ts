@@ -87,6 +87,13 @@ export class TracedFileSystem<Stamp> implements FileSystem {
     return this.#held.length;
   }
 
+  /** What the files hold now. */
+  image(): Map<string, Uint8Array> {
+    const image = new Map<string, Uint8Array>();
+    for (const [path, node] of this.#files) image.set(path, node.bytes.slice(0, node.length));
+    return image;
+  }
+
   endSync(which: number): void {
     this.#held.splice(which, 1)[0]?.();
   }
