@@ -59,6 +59,9 @@ export interface TableIteratorOptions {
 
 const SLOW_READ_MICROS = 1000;
 const ASYNC_FOR_MS = 100;
+/** The first slow read costs 1/64 of the longest asynchronous time, each further one four times as much. */
+const PENALTY_STEPS = 64;
+const PENALTY_GROWTH = 4;
 const NO_LOCATION = 0;
 
 interface TableParts {
@@ -89,6 +92,8 @@ export class TableReader implements BlockSource {
   readonly #asyncForMicros: number;
   readonly #forceAsync: boolean;
   #asyncUntil = Number.NEGATIVE_INFINITY;
+  /** For how long the next slow read makes reads asynchronous. */
+  #penaltyMicros: number;
   /** Blocks that are being read asynchronously. */
   readonly #loading = new Map<number, Promise<void>>();
   #closed = false;
@@ -107,6 +112,7 @@ export class TableReader implements BlockSource {
     this.#nowMicros = options.nowMicros;
     this.#slowReadMicros = options.slowReadMicros ?? SLOW_READ_MICROS;
     this.#asyncForMicros = (options.asyncForMs ?? ASYNC_FOR_MS) * 1000;
+    this.#penaltyMicros = this.#asyncForMicros / PENALTY_STEPS;
     this.#forceAsync = options.forceAsync ?? false;
     this.memoryBytes =
       parts.filter.memoryBytes + parts.index.memoryBytes + this.#locations.byteLength;
@@ -246,7 +252,13 @@ export class TableReader implements BlockSource {
     const start = this.#nowMicros();
     const read = this.#file.read(stored, offset);
     const end = this.#nowMicros();
-    if (end - start > this.#slowReadMicros) this.#asyncUntil = end + this.#asyncForMicros;
+    // A thread that was not scheduled looks like a slow disk once; a slow disk does so again.
+    if (end - start > this.#slowReadMicros) {
+      this.#asyncUntil = end + this.#penaltyMicros;
+      this.#penaltyMicros = Math.min(this.#penaltyMicros * PENALTY_GROWTH, this.#asyncForMicros);
+    } else {
+      this.#penaltyMicros = this.#asyncForMicros / PENALTY_STEPS;
+    }
     return this.#insert(block, stored, read);
   }
 

@@ -10,7 +10,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Request } from "../resp/request.ts";
-import { PREPARING, Refusal } from "../store/interrupt.ts";
+import { COLD_READ, PREPARING, Refusal } from "../store/interrupt.ts";
 import type { Store } from "../store/store.ts";
 import {
   bindHandlers,
@@ -33,6 +33,7 @@ import type { Session } from "./session.ts";
 import { slowLogArguments } from "./slow-log.ts";
 import type { Statistics } from "./statistics.ts";
 import type { Transaction } from "./transaction.ts";
+import { upcomingKeys } from "./upcoming-keys.ts";
 
 const NO_AUTH = "NOAUTH Authentication required.";
 const NOT_IN_MULTI = "ERR Command not allowed inside a transaction";
@@ -261,7 +262,7 @@ export class Dispatcher {
           return undefined;
         }
         if (!store.isInterrupt(error)) throw error;
-        const wait = error === PREPARING ? this.#finishPreparing(session) : store.resolve(error);
+        const wait = this.#waitFor(error, session);
         if (wait !== undefined) return wait;
       }
     }
@@ -271,6 +272,12 @@ export class Dispatcher {
     const work = session.work;
     work.results.push(await work.pending!);
     work.pending = undefined;
+  }
+
+  #waitFor(interrupt: unknown, session: Session): Promise<void> | undefined {
+    if (interrupt === PREPARING) return this.#finishPreparing(session);
+    if (interrupt === COLD_READ) return this.#store.prefetch(upcomingKeys(session));
+    return this.#store.resolve(interrupt);
   }
 
   #endTimed(session: Session, spec: CommandSpec, request: Request, micros: number): void {

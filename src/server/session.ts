@@ -11,11 +11,12 @@
  */
 import type { Socket } from "bun";
 import { ReplyWriter } from "../resp/reply-writer.ts";
-import { type LargeArgument, Request } from "../resp/request.ts";
+import { Request } from "../resp/request.ts";
 import { ParseStatus, RequestParser, TOO_BIG_REQUEST } from "../resp/request-parser.ts";
 import { UnitWork } from "../store/interrupt.ts";
 import type { CommandSpec } from "./command-table.ts";
 import type { CommandContext } from "./handler.ts";
+import { LargeMemory } from "./large-memory.ts";
 import { formatAddress, type SessionHost, type UnblockOutcome } from "./session-host.ts";
 import type { Statistics } from "./statistics.ts";
 import type { Transaction } from "./transaction.ts";
@@ -32,6 +33,9 @@ const NO_REQUEST = new Request();
 export class Session {
   readonly id: number;
   readonly socket: Socket<Session>;
+  /** The requests of the host's batch that come after the current one: [batchNext, batchEnd). */
+  batchNext = 0;
+  batchEnd = 0;
   /** The current one; EXEC puts the queued ones in its place, one by one. */
   request: Request = NO_REQUEST;
   readonly reply = new ReplyWriter();
@@ -44,8 +48,7 @@ export class Session {
   #status: ParseStatus = ParseStatus.INCOMPLETE;
   /** Parsed, and not run because an earlier one had to wait. */
   readonly #waiting: Request[] = [];
-  #admitted: LargeArgument | undefined = undefined;
-  #isAwaitingMemory = false;
+  readonly #large: LargeMemory;
   #isParked = false;
   #isRunning = false;
   /** The socket took less than it was given: wait for drain. */
@@ -92,6 +95,7 @@ export class Session {
     this.#host = host;
     this.#statistics = host.server.statistics;
     this.parser = new RequestParser(host.limits);
+    this.#large = new LargeMemory(host.largeBytes, this.work);
     this.address = formatAddress(socket.remoteAddress, socket.remotePort);
     this.connectedMs = host.server.clock.monotonicMs();
     this.lastActiveMs = host.server.store.nowMs;
@@ -162,6 +166,12 @@ export class Session {
   get bufferBytes(): number {
     const pieces = this.reply.pendingBytes - this.reply.length;
     return this.parser.bufferedBytes + this.reply.buffer.length + pieces;
+  }
+
+  /** Requests that are parsed and come after the current one. */
+  get upcoming(): readonly Request[] {
+    if (this.#waiting.length > 0) return this.#waiting;
+    return this.#host.batch.slice(this.batchNext, this.batchEnd);
   }
 
   /** Bytes of replies that have not left. */
@@ -246,26 +256,13 @@ export class Session {
     this.#admitLarge();
   }
 
-  /** Memory for a large argument that has begun to arrive: without it the rest waits in the client. */
+  /** Without memory for a large argument that has begun to arrive, the rest of it waits in the client. */
   #admitLarge(): void {
-    const large = this.parser.awaitedLarge;
-    if (large === undefined || large === this.#admitted) return;
-    this.#admitted = large;
-    const { largeBytes } = this.#host;
-    const bytes = large.byteLength;
-    if (this.work.heldBytes > 0) {
-      largeBytes.force(bytes);
-      this.work.heldBytes += bytes;
-      return;
-    }
-    const wait = largeBytes.acquire(bytes);
-    this.work.heldBytes += bytes;
+    const wait = this.#large.admit(this.parser.awaitedLarge);
     if (wait === undefined) return;
-    this.#isAwaitingMemory = true;
     this.#pause();
     wait.then(
       () => {
-        this.#isAwaitingMemory = false;
         if (this.#isClosed) this.#releaseLarge();
         else this.#resumeIfReady();
       },
@@ -275,12 +272,9 @@ export class Session {
 
   /** Gives back the memory of large arguments and values once nothing refers to them. */
   #releaseLarge(): void {
-    const held = this.work.heldBytes;
-    if (held === 0 || this.#isAwaitingMemory) return;
+    if (this.work.heldBytes === 0) return;
     const isUsed = this.#isParked || this.parser.awaitedLarge !== undefined;
-    if (!this.#isClosed && (isUsed || this.reply.pieces.length > 0)) return;
-    this.work.heldBytes = 0;
-    this.#host.largeBytes.release(held);
+    if (this.#isClosed || !(isUsed || this.reply.pieces.length > 0)) this.#large.release();
   }
 
   /**
@@ -292,13 +286,16 @@ export class Session {
     while (!this.isClosing) {
       if (this.#waiting.length > 0) {
         this.request = this.#waiting.shift()!;
+        this.batchEnd = 0;
         if (this.#isHeldUp(host.execute(this))) return;
         continue;
       }
       const batch = host.batch;
       const count = this.#parseBatch(batch);
       if (count > 1) host.warm(count);
+      this.batchEnd = count;
       for (let i = 0; i < count; i++) {
+        this.batchNext = i + 1;
         this.request = batch[i]!;
         if (this.request.count === 0) continue;
         const wait = host.execute(this);
@@ -340,6 +337,7 @@ export class Session {
 
   /** The batch is shared by all sessions: takes the current request, and those after it, out of it. */
   #keepRest(batch: Request[], index: number, count: number): void {
+    this.batchEnd = 0;
     batch[index] = new Request();
     for (let i = index + 1; i < count; i++) {
       if (batch[i]!.count > 0) this.#waiting.push(batch[i]!);
@@ -482,7 +480,7 @@ export class Session {
   }
 
   #resumeIfReady(): void {
-    if (!this.#isPaused || this.#isParked || this.isClosing || this.#isAwaitingMemory) return;
+    if (!this.#isPaused || this.#isParked || this.isClosing || this.#large.isWaiting) return;
     if (this.reply.pendingBytes > OUTPUT_PENDING_MAX) return;
     this.#isPaused = false;
     this.socket.resume();

@@ -172,6 +172,17 @@ export class Records {
     this.#memtable.warm(this.#hashes, count);
   }
 
+  /** A query for a key of its own, which the selection does not change. */
+  queryOf(key: Buffer): KeyQuery {
+    const query = emptyQuery();
+    query.bytes = key;
+    query.keyEnd = key.length;
+    query.hash = orderHash(key, 0, key.length, this.#seedLow, this.#seedHigh);
+    query.slot = slotOf(key, 0, key.length);
+    query.prefix = prefixOf(query.slot, query.hash);
+    return query;
+  }
+
   /** Narrows the selection to one part of the selected key; an empty sub-key selects the key itself again. */
   selectPart(subBytes: Uint8Array, start: number, end: number): void {
     const query = this.query;

@@ -5,16 +5,7 @@
  * no state anywhere, so it stays valid after a restart: a key that exists during the whole scan is returned at
  * least once, all keys of one position together. No page costs more than a bounded number of records.
  */
-import {
-  expiryAt,
-  hashAt,
-  keyBytesAt,
-  keyStartAt,
-  RecordType,
-  slotAt,
-  subKeyBytesAt,
-  typeAt,
-} from "../base/record.ts";
+import { hashAt, keyBytesAt, keyStartAt, slotAt, typeAt } from "../base/record.ts";
 import { SLOT_COUNT } from "../base/slot.ts";
 import { OFFSET_COUNT_UNKNOWN } from "../lsm/flush.ts";
 import type { RecordIterator } from "../lsm/iterator.ts";

@@ -13,7 +13,7 @@ import type { HashSeed } from "../base/order-hash.ts";
 import { RecordFlag, RecordType } from "../base/record.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import type { Memtable } from "../lsm/memtable.ts";
-import { isLiveType, RecordView } from "../lsm/order-key.ts";
+import { isLiveType, type KeyQuery, RecordView } from "../lsm/order-key.ts";
 import { ColdReadError } from "../lsm/table-iterator.ts";
 import type { Log } from "../wal/log.ts";
 import type { CommitPipeline } from "./commit-pipeline.ts";
@@ -170,13 +170,25 @@ export class Store {
     }
     if (interrupt instanceof ColdReadError) return this.#pinning(interrupt.load());
     assert(interrupt === COLD_READ, "an interrupt that the store does not know");
-    // The key's bytes may be gone before the block has come.
+    return this.prefetch([]);
+  }
+
+  /** A copy of the query that met a cold block: its bytes may be gone before the block has come. */
+  #failedQuery(): KeyQuery {
     const query = { ...this.#records.query };
     query.bytes = Buffer.from(query.bytes.subarray(query.keyStart, query.keyEnd));
     query.keyEnd -= query.keyStart;
     query.keyStart = 0;
     query.subBytes = Buffer.from(query.subBytes);
-    return this.#pinning(this.#parts.lsm.prefetch([query]));
+    return query;
+  }
+
+  /**
+   * As resolve() of COLD_READ, for all keys that are known to be needed soon: their blocks are loaded together.
+   */
+  prefetch(keys: readonly Buffer[]): Promise<void> {
+    const queries = keys.map((key) => this.#records.queryOf(key));
+    return this.#pinning(this.#parts.lsm.prefetch([this.#failedQuery(), ...queries]));
   }
 
   /** What has been loaded for a waiting unit stays in the cache until the next unit ends. */
