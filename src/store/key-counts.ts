@@ -8,7 +8,8 @@
  */
 import { SLOT_COUNT } from "../base/slot.ts";
 import { OFFSET_COUNT_UNKNOWN } from "../lsm/flush.ts";
-import type { MemorySegment, Memtable } from "../lsm/memtable.ts";
+import type { MemorySegment } from "../lsm/memory-segment.ts";
+import type { Memtable } from "../lsm/memtable.ts";
 
 interface MarkState {
   readonly segment: MemorySegment;

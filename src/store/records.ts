@@ -232,6 +232,7 @@ export class Records {
    * Writes a record of the selection with value[start, end). expiry: milliseconds since the epoch, 0 for none.
    * Throws an Interrupt when the unit has to move to another segment.
    */
+  // biome-ignore lint/complexity/useMaxParams: hot, and an options object costs an allocation per write.
   append(
     type: number,
     flags: number,

@@ -10,7 +10,8 @@
 import { SLOT_COUNT } from "../base/slot.ts";
 import type { FlushSource } from "../lsm/flush.ts";
 import type { Lsm } from "../lsm/lsm.ts";
-import { MemorySegment, type Memtable } from "../lsm/memtable.ts";
+import { MemorySegment } from "../lsm/memory-segment.ts";
+import type { Memtable } from "../lsm/memtable.ts";
 import type { Log } from "../wal/log.ts";
 import type { Arena, ArenaPool, Segment } from "../wal/segment.ts";
 import type { CommitPipeline } from "./commit-pipeline.ts";
@@ -59,7 +60,7 @@ export class Segments {
   #flushing: Promise<void> | undefined = undefined;
   #isClosing = false;
   #isTidying = false;
-  #waiters: (() => void)[] = [];
+  readonly #waiters: (() => void)[] = [];
   flushCount = 0;
   /** Times that a unit had to wait for a flush to free an arena. */
   stallCount = 0;

@@ -44,7 +44,7 @@ export class Log {
   /** Segments whose files exist, oldest first; the last one is active. */
   readonly #segments: Segment[] = [];
   #active!: Segment;
-  #epoch: number;
+  readonly #epoch: number;
   #previousChecksum: bigint;
   #isSyncing = false;
   /** Segments whose files are removed but still open. */
