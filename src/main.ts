@@ -101,7 +101,23 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   );
 }
 
+/** Loaded only here: a server has no use for it. */
+async function check(argv: readonly string[]): Promise<void> {
+  const { runCheck } = await import("./check-command.ts");
+  process.exitCode = runCheck(argv, {
+    fileSystem: new DiskFileSystem(),
+    clock: new SystemClock(),
+    stdout: process.stdout,
+    stderr: process.stderr,
+    command: "bun src/main.ts",
+  });
+}
+
 async function main(argv: readonly string[]): Promise<void> {
+  if (argv[0] === "check") {
+    await check(argv.slice(1));
+    return;
+  }
   const information = informationFor(argv, "bun src/main.ts", packageJson.version);
   if (information !== undefined) {
     process.stdout.write(information);
