@@ -202,7 +202,14 @@ export class Session {
   onEnd(): void {
     this.#hasEnded = true;
     this.unblock?.("timeout");
-    if (!this.#isParked) this.closeAfterReplies();
+    this.#closeIfAnswered();
+  }
+
+  /** The client has ended its side, and all that it asked for has been run. */
+  #closeIfAnswered(): void {
+    if (!this.#hasEnded || this.#isParked || this.#isClosed) return;
+    if (this.#isPaused && (this.parser.hasUnread || this.#waiting.length > 0)) return;
+    this.closeAfterReplies();
   }
 
   onClose(): void {
@@ -382,10 +389,10 @@ export class Session {
       this.#host.onFatal(error as Error);
     }
     this.#isRunning = false;
-    if (this.#hasEnded && !this.#isParked) this.isClosing = true;
     this.flush(this.#host.batchTag);
     this.#admitLarge();
     this.#resumeIfReady();
+    this.#closeIfAnswered();
   }
 
   /** Tags what was written since the last flush and sends all that may leave. */
@@ -471,6 +478,7 @@ export class Session {
     if (this.reply.pendingBytes > OUTPUT_PENDING_MAX) return;
     if (this.parser.hasUnread || this.#waiting.length > 0) this.#run();
     this.#resumeIfReady();
+    this.#closeIfAnswered();
   }
 
   #pause(): void {
