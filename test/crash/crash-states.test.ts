@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { runCrashStates } from "./crash-run.ts";
 
-const STATES = Number(process.env["DKV_CRASH_STATES"] ?? 4500);
+const STATES = Number(process.env["DKV_CRASH_STATES"] ?? 3000);
 const FIRST_SEED = 1;
 const SEEDS = 15;
 /** Of an average trace, this many of the states are wanted. */
