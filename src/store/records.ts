@@ -30,6 +30,7 @@ import { applyRangeDeletion } from "./range-deletion.ts";
 
 const TWO_32 = 0x1_0000_0000;
 const NO_BYTES = Buffer.alloc(0);
+const NO_SLOT = -1;
 /** Buckets checked for stale entries per turn that wrote. */
 const SWEEP_BUCKETS = 512;
 
@@ -56,6 +57,16 @@ export function emptyQuery(): KeyQuery {
   };
 }
 
+/** A copy with bytes of its own, for a wait: what it borrows may be gone afterwards. */
+export function ownQuery(query: KeyQuery): KeyQuery {
+  const copy = { ...query };
+  copy.bytes = Buffer.from(query.bytes.subarray(query.keyStart, query.keyEnd));
+  copy.keyEnd -= copy.keyStart;
+  copy.keyStart = 0;
+  copy.subBytes = Buffer.from(query.subBytes);
+  return copy;
+}
+
 /** Keys that are about to be looked up. */
 export interface KeyBatch {
   readonly bytes: Uint8Array[];
@@ -65,7 +76,12 @@ export interface KeyBatch {
 }
 
 export class Records {
+  /** The keys of the last warm(), their hashes, and the first one that select() has not met. */
+  readonly #warmBytes = new Array<Uint8Array>(WARMED_MAX).fill(NO_BYTES);
+  readonly #warmStarts = new Int32Array(WARMED_MAX);
   readonly #hashes = new Int32Array(WARMED_MAX);
+  #warmNext = 0;
+  #warmCount = 0;
   readonly #log: Log;
   readonly #lsm: Lsm;
   readonly #memtable: Memtable;
@@ -144,23 +160,49 @@ export class Records {
   /** Makes bytes[start, end) the key that find and append mean. Borrows the bytes. */
   select(bytes: Uint8Array, start: number, end: number): void {
     const query = this.query;
-    const hash = orderHash(bytes, start, end, this.#seedLow, this.#seedHigh);
-    const slot = slotOf(bytes, start, end);
+    const hash = this.#hashOf(bytes, start, end);
     query.bytes = bytes;
     query.keyStart = start;
     query.keyEnd = end;
     query.subKeyStart = 0;
     query.subKeyEnd = 0;
     query.hash = hash;
-    query.slot = slot;
-    query.prefix = prefixOf(slot, hash);
+    query.slot = NO_SLOT;
     this.#indexHash = hash;
+  }
+
+  /** The order hash, from warm() when it has just been worked out there. */
+  #hashOf(bytes: Uint8Array, start: number, end: number): number {
+    for (let i = this.#warmNext; i < this.#warmCount; i++) {
+      if (this.#warmStarts[i] !== start || this.#warmBytes[i] !== bytes) continue;
+      this.#warmNext = i + 1;
+      return this.#hashes[i]! >>> 0;
+    }
+    return orderHash(bytes, start, end, this.#seedLow, this.#seedHigh);
+  }
+
+  /** Works out the slot of the selection: a key that memory knows can be read without. */
+  #needSlot(): void {
+    const query = this.query;
+    if (query.slot !== NO_SLOT) return;
+    query.slot = slotOf(query.bytes, query.keyStart, query.keyEnd);
+    query.prefix = prefixOf(query.slot, query.hash);
+  }
+
+  /** Slot of the selection. */
+  get slot(): number {
+    this.#needSlot();
+    return this.query.slot;
   }
 
   /** Brings what lookups of the i-th request's first key will need into the processor's cache. */
   warm(keys: KeyBatch): void {
     const count = Math.min(keys.count, WARMED_MAX);
+    this.#warmNext = 0;
+    this.#warmCount = count;
     for (let i = 0; i < count; i++) {
+      this.#warmBytes[i] = keys.bytes[i]!;
+      this.#warmStarts[i] = keys.starts[i]!;
       this.#hashes[i] = orderHash(
         keys.bytes[i]!,
         keys.starts[i]!,
@@ -202,6 +244,7 @@ export class Records {
     }
     if (this.#deletionIndex > this.#pipeline.committed) this.tagAtLeast(this.#deletionIndex);
     if (!this.tablesMayHoldKeys) return false;
+    this.#needSlot();
     const status = this.#lsm.find(this.query, view);
     if (status === FindStatus.COLD) throw COLD_READ;
     return status === FindStatus.FOUND;
@@ -241,6 +284,7 @@ export class Records {
     end: number,
     expiry: number,
   ): void {
+    this.#needSlot();
     const query = this.query;
     const memtable = this.#memtable;
     const keyBytes = query.keyEnd - query.keyStart;

@@ -12,11 +12,11 @@ import type { RecordIterator } from "../lsm/iterator.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import { CHAIN_COUNT } from "../lsm/memory-segment.ts";
 import type { Memtable } from "../lsm/memtable.ts";
-import { isLiveType, positionOf, prefixOf, RecordView } from "../lsm/order-key.ts";
+import { isLiveType, type KeyQuery, positionOf, prefixOf, RecordView } from "../lsm/order-key.ts";
+import { ColdReadError } from "../lsm/table-iterator.ts";
 import { FindStatus } from "../lsm/table-reader.ts";
-import { COLD_READ } from "./interrupt.ts";
 import type { KeyCounts } from "./key-counts.ts";
-import { emptyQuery } from "./records.ts";
+import { emptyQuery, ownQuery } from "./records.ts";
 import type { Resident, Segments } from "./segments.ts";
 
 const TWO_32 = 0x1_0000_0000;
@@ -153,6 +153,7 @@ export class KeyScan {
    */
   unresolvedKeys(settles: boolean): number {
     let total = 0;
+    const cold: KeyQuery[] = [];
     for (const resident of this.#parts.segments.unflushed) {
       const { memory, phase } = resident;
       if (memory.unknownCounts === 0) continue;
@@ -162,24 +163,27 @@ export class KeyScan {
         const entry = memory.offsets[at]!;
         if ((entry & OFFSET_COUNT_UNKNOWN) === 0) continue;
         const offset = entry & ~OFFSET_COUNT_UNKNOWN;
-        const delta = this.#markDelta(resident, offset);
+        const delta = this.#markDelta(resident, offset, cold);
         deltas[slotAt(resident.segment.words, offset)]! += delta;
         sum += delta;
       }
+      if (cold.length > 0) continue;
       if (settles && phase !== "flushing") {
         this.#parts.counts.resolve(memory, memory.recordCount, deltas);
       } else {
         total += sum;
       }
     }
+    if (cold.length > 0) throw new ColdReadError(() => this.#parts.lsm.prefetch(cold));
     return total;
   }
 
-  #markDelta(resident: Resident, offset: number): number {
+  /** What the record at `offset` adds to the number of keys; one that tables must be read for goes to `cold`. */
+  #markDelta(resident: Resident, offset: number, cold: KeyQuery[]): number {
     const live = isLiveType(typeAt(resident.segment.words, offset)) ? 1 : 0;
     this.#queryAt(resident, offset);
     const status = this.#parts.lsm.find(this.#query, this.#view);
-    if (status === FindStatus.COLD) throw COLD_READ;
+    if (status === FindStatus.COLD) cold.push(ownQuery(this.#query));
     return live - (status === FindStatus.FOUND && isLiveType(this.#view.type) ? 1 : 0);
   }
 

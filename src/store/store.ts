@@ -13,7 +13,7 @@ import type { HashSeed } from "../base/order-hash.ts";
 import { RecordFlag, RecordType } from "../base/record.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import type { Memtable } from "../lsm/memtable.ts";
-import { isLiveType, type KeyQuery, RecordView } from "../lsm/order-key.ts";
+import { isLiveType, RecordView } from "../lsm/order-key.ts";
 import { ColdReadError } from "../lsm/table-iterator.ts";
 import type { Log } from "../wal/log.ts";
 import type { CommitPipeline } from "./commit-pipeline.ts";
@@ -28,7 +28,7 @@ import {
 } from "./interrupt.ts";
 import type { KeyCounts } from "./key-counts.ts";
 import type { StoreOptions } from "./open-store.ts";
-import { type KeyBatch, Records } from "./records.ts";
+import { type KeyBatch, ownQuery, Records } from "./records.ts";
 import { KeyScan, type ScanPage } from "./scan.ts";
 import type { Segments } from "./segments.ts";
 import { type Fold, PiecesFold, SYNC_BYTES_MAX, Values } from "./values.ts";
@@ -173,22 +173,12 @@ export class Store {
     return this.prefetch([]);
   }
 
-  /** A copy of the query that met a cold block: its bytes may be gone before the block has come. */
-  #failedQuery(): KeyQuery {
-    const query = { ...this.#records.query };
-    query.bytes = Buffer.from(query.bytes.subarray(query.keyStart, query.keyEnd));
-    query.keyEnd -= query.keyStart;
-    query.keyStart = 0;
-    query.subBytes = Buffer.from(query.subBytes);
-    return query;
-  }
-
   /**
    * As resolve() of COLD_READ, for all keys that are known to be needed soon: their blocks are loaded together.
    */
   prefetch(keys: readonly Buffer[]): Promise<void> {
     const queries = keys.map((key) => this.#records.queryOf(key));
-    return this.#pinning(this.#parts.lsm.prefetch([this.#failedQuery(), ...queries]));
+    return this.#pinning(this.#parts.lsm.prefetch([ownQuery(this.#records.query), ...queries]));
   }
 
   /** What has been loaded for a waiting unit stays in the cache until the next unit ends. */
@@ -232,7 +222,7 @@ export class Store {
 
   /** Slot of the selected key. */
   get selectedSlot(): number {
-    return this.#records.query.slot;
+    return this.#records.slot;
   }
 
   /** Whether the selected key exists now; `found` then shows its newest record. Hot. */
