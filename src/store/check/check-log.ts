@@ -207,8 +207,7 @@ class LogCheck {
       const message = `the segment's header ${what}`;
       return this.#isDamage({ path, offset: 0, message }, segment, 0, rest);
     }
-    const { seed } = this.#context;
-    if (seed !== undefined && (header.seed.low !== seed.low || header.seed.high !== seed.high)) {
+    if (!this.#isOwn(header)) {
       const message =
         "the segment belongs to another data directory: its hash seed is not IDENTITY's";
       this.#findings.addLoss(message, path, 16);
@@ -222,6 +221,12 @@ class LogCheck {
       this.#findings.addDamage(message, path, 24);
     }
     return true;
+  }
+
+  #isOwn(header: SegmentHeader | undefined): boolean {
+    const { seed } = this.#context;
+    if (seed === undefined || header === undefined) return true;
+    return header.seed.low === seed.low && header.seed.high === seed.high;
   }
 
   /** False: the log ends in this segment. */
@@ -272,8 +277,10 @@ class LogCheck {
     const flushed = this.#context.flushedSequence;
     const isUnflushed = flushed !== undefined && fields.firstSequence >= flushed;
     if (isUnflushed) this.#continueSource(segment, fields.firstSequence);
+    // Another directory's segment has been reported as a whole.
+    const seed = this.#isOwn(segment.header) ? this.#context.seed : undefined;
     const problem = checkRecords(
-      { arena, seed: this.#context.seed, recordCount: fields.recordCount },
+      { arena, seed, recordCount: fields.recordCount },
       offset + FRAME_HEADER_BYTES,
       offset + length,
       isUnflushed ? this.#offsets : undefined,
