@@ -66,15 +66,13 @@ const bitOffset = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom("-1", "4294967296", "9223372036854775807", "abc", "") },
 );
 const index = fc.oneof(fc.integer({ min: -20, max: 20 }).map(String), integer, offset);
-/** Long ago or far away. */
+/** Long ago or far away, but no later than dkv keeps times exactly: 2^53 milliseconds. */
 const secondsOrMillis = fc.constantFrom(
-  ..."0 -1 100000 1000000000 9223372036854775807 9223372036854775 -9223372036854775808 abc 1.5".split(
-    " ",
-  ),
+  ..."0 -1 100000 1000000000 9223372036854775807 -9223372036854775808 abc 1.5".split(" "),
   "",
 );
 const time = fc.constantFrom(
-  ..."1 0 -1 1000 99999999999 4102444800000 9223372036854775807 9223372036854775 abc".split(" "),
+  ..."1 0 -1 1000 99999999999 4102444800000 9223372036854775808 abc".split(" "),
 );
 const bit = fc.constantFrom("0", "1", "0", "1", "2", "-1", "x");
 const anyCase = (word: string) =>
