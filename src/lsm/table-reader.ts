@@ -74,6 +74,21 @@ interface TableParts {
   readonly properties: TableProperties;
 }
 
+/** Buffers of asynchronous reads, kept: thousands of them a second would outrun the collector. */
+const spareBuffers: Uint8Array[] = [];
+const SPARE_BUFFERS_MAX = 64;
+const SPARE_BYTES = 8 * 1024;
+
+function takeBuffer(bytes: number): Uint8Array {
+  if (bytes > SPARE_BYTES) return new Uint8Array(bytes);
+  return spareBuffers.pop() ?? new Uint8Array(new ArrayBuffer(SPARE_BYTES));
+}
+
+function giveBuffer(buffer: Uint8Array): void {
+  if (buffer.length !== SPARE_BYTES || spareBuffers.length === SPARE_BUFFERS_MAX) return;
+  spareBuffers.push(buffer);
+}
+
 export class TableReader implements BlockSource {
   readonly id: number;
   readonly properties: TableProperties;
@@ -265,14 +280,17 @@ export class TableReader implements BlockSource {
   async #loadAsync(block: number): Promise<void> {
     this.#cache.misses++;
     const offset = this.#index.offsetOf(block);
-    const stored = new Uint8Array(this.#index.storedBytesOf(block));
+    const bytes = this.#index.storedBytesOf(block);
+    const buffer = takeBuffer(bytes);
+    const stored = buffer.subarray(0, bytes);
     let done = 0;
-    while (done < stored.length) {
+    while (done < bytes) {
       const count = await this.#file.readAsync(stored.subarray(done), offset + done);
       if (count === 0) break;
       done += count;
     }
     if (!this.#closed) this.#insert(block, stored, done);
+    giveBuffer(buffer);
   }
 
   /** Verifies a stored block of which `read` bytes came, and inserts its payload. */
