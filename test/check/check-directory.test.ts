@@ -59,6 +59,14 @@ describe("a directory that is whole", () => {
     expect(report.readBytes).toBe(bytes);
   });
 
+  test("checkDirectory counts what was written after a deletion of all keys", async () => {
+    const emptied = await makeSample(path.join(root, "emptied"), true);
+    const report = check(emptied.directory);
+    expect(report.damage).toEqual([]);
+    expect(emptied.keys).toBe(200);
+    expect(report.keys!.total).toBe(200);
+  });
+
   test("checkDirectory changes nothing", () => {
     const before = snapshot(sample.directory);
     check(sample.directory);

@@ -13,8 +13,11 @@ export interface Sample {
   readonly tables: readonly string[];
 }
 
-/** Writes a store with flushes, a compaction, chunked values and deletions, and copies what is on disk to `target`. */
-export async function makeSample(target: string): Promise<Sample> {
+/**
+ * Writes a store with flushes, a compaction, chunked values and deletions, and copies what is on disk to `target`.
+ * `removesAll`: near its end all keys are deleted.
+ */
+export async function makeSample(target: string, removesAll = false): Promise<Sample> {
   const fixture = await StoreFixture.open();
   try {
     const put = (name: string, bytes: number, expiry = 0): Promise<void> =>
@@ -39,6 +42,7 @@ export async function makeSample(target: string): Promise<Sample> {
     for (let i = 2000; i < 5000; i += 5) await remove(`key:${i}`);
     await fixture.flush();
     await fixture.store.internals.lsm.waitIdle();
+    if (removesAll) await fixture.run((store) => store.removeAll());
     for (let i = 4900; i < 5100; i++) await put(`key:${i}`, 100);
     await remove("large:0");
     await fixture.store.internals.segments.resolveCounts();

@@ -288,7 +288,7 @@ class DirectoryCheck {
         this.#list(WAL).map((name) => `${directory}/${WAL}/${name}`),
       ),
       sum(
-        "identity and lock",
+        "identity",
         root.map((name) => `${directory}/${name}`),
       ),
     ];
