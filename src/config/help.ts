@@ -45,9 +45,11 @@ export function helpText(command: string): string {
   return `dkv: a replicated, disk-backed key-value store that speaks the Redis protocol.
 
 Usage: ${command} [file | -] [--name value ...] [--name=value ...]
+       ${command} check <dir> [--json]
        ${command} --help | --version
 
   file   configuration in redis.conf's syntax; \`-\` reads it from standard input.
+  check  reads every byte of a data directory and reports, changing nothing; see check --help.
   --name any directive of that file; some take several values: --bind 127.0.0.1 ::1
          Sizes: 1k = 1000, 1kb = 1024, and m, mb, g, gb.
 

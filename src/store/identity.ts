@@ -27,6 +27,10 @@ export function openIdentity(
 ): Identity {
   const path = `${directory}/${FILE_NAME}`;
   if (fileSystem.exists(path)) return readIdentity(fileSystem, directory);
+  // Without its hash seed no key of existing data could be found again.
+  if (fileSystem.exists(`${directory}/tables/CURRENT`)) {
+    throw new CorruptionError("the directory holds data, but its identity is missing", { path });
+  }
   const view = new DataView(random.buffer, random.byteOffset, random.byteLength);
   const identity: Identity = {
     format: FORMAT,

@@ -2,6 +2,7 @@
  * A real Store on a temporary directory, with segments of a MiB so that a few thousand writes make flushes, and what
  * tests of it need: a clock whose wall time can be moved, a kill, and a model of what the store must hold.
  */
+import { ByteBudget } from "../../src/base/byte-budget.ts";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { SystemClock, type Timer } from "../../src/base/clock.ts";
@@ -135,6 +136,7 @@ async function openAt(directory: string, clock: MovableClock, errors: Error[]): 
     segmentPoolBytes: 6 << 20,
     tuning: { targetTableBytes: 256 * 1024, levelBaseBytes: 1 << 20, level0Trigger: 2 },
     minFreeDiskBytes: () => 0,
+    largeBytes: new ByteBudget(64 << 20),
     valueBytesMax: 64 << 20,
     onFatal: (error) => errors.push(error),
     onCommitted: () => undefined,
