@@ -23,7 +23,7 @@ import type { Transaction } from "./transaction.ts";
 
 /** Unsent reply bytes at which a session stops running commands until the client has read some. */
 const OUTPUT_PENDING_MAX = 1 << 20;
-/** Reply bytes below which pieces and limits need no look. */
+/** Reply bytes, without pieces, below which limits need no look. */
 const OUTPUT_CHECKED_FROM = 1 << 16;
 /** Requests parsed ahead at most. */
 export const BATCH_REQUESTS = 16;
@@ -219,6 +219,8 @@ export class Session {
     this.unblock?.("timeout");
     this.reply.pieces.length = 0;
     this.reply.consume(this.reply.length);
+    this.#gateEnds.length = 0;
+    this.#gateTags.length = 0;
     this.#releaseLarge();
     this.#host.closed(this);
   }
@@ -308,7 +310,7 @@ export class Session {
         const wait = host.execute(this);
         if (wait === undefined && this.request.large.length > 0) this.request.reset();
         if (this.isClosing) return;
-        if (wait === undefined && this.reply.length < OUTPUT_CHECKED_FROM) continue;
+        if (wait === undefined && this.#isOutputShort) continue;
         if (!this.#isHeldUp(wait)) continue;
         this.#keepRest(batch, i, count);
         return;
@@ -331,6 +333,10 @@ export class Session {
       if (this.#status !== ParseStatus.COMPLETE) return count;
     }
     return most;
+  }
+
+  get #isOutputShort(): boolean {
+    return this.reply.length < OUTPUT_CHECKED_FROM && this.reply.pieces.length === 0;
   }
 
   /** Parks for `wait`, or stops for a client that does not read; true when nothing more may run now. */
@@ -381,7 +387,7 @@ export class Session {
       wait = this.#host.execute(this);
       if (wait === undefined) {
         if (this.request.large.length > 0) this.request.reset();
-        this.#runCommands();
+        if (!this.#isHeldUp(undefined)) this.#runCommands();
       } else {
         this.#park(wait);
       }
