@@ -8,7 +8,7 @@ import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
 import type { SyncPolicy } from "../../src/store/commit-pipeline.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 import { type DiskImage, TracedFileSystem } from "../support/traced-file-system.ts";
-import { contentsAfter, differences, matchingPrefix, type Unit } from "./history.ts";
+import { contentsAfter, differences, keysOf, matchingPrefix, type Unit } from "./history.ts";
 import { DIRECTORY, StoreSession } from "./store-session.ts";
 
 export interface Expectation {
@@ -26,15 +26,6 @@ export interface Expectation {
 
 const EXTRA_KEYS = 6;
 const EXTRA_BYTES = 9000;
-
-/** Every key that the history names. */
-function keysOf(units: readonly Unit[]): Set<string> {
-  const keys = new Set<string>();
-  for (const { changes } of units) {
-    if (changes !== "all") for (const [key] of changes) keys.add(key);
-  }
-  return keys;
-}
 
 function open(
   fileSystem: TracedFileSystem<undefined>,

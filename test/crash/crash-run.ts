@@ -24,7 +24,7 @@ const UNITS = 120;
 const SECOND_UNITS = 12;
 /** States of a second workload that are checked. */
 const SECOND_STATES = 12;
-const SECOND_SHARE = 0.004;
+const SECOND_SHARE = 0.015;
 const WORKS_ON_SHARE = 0.25;
 const EMPTY: DiskImage = new Map();
 

@@ -65,6 +65,15 @@ export function contentsAfter(units: readonly Unit[], count: number): Map<string
   return contents;
 }
 
+/** Every key that the history names. */
+export function keysOf(units: readonly Unit[]): Set<string> {
+  const keys = new Set<string>();
+  for (const { changes } of units) {
+    if (changes !== "all") for (const [key] of changes) keys.add(key);
+  }
+  return keys;
+}
+
 /** Keys that differ, for messages. */
 export function differences(expected: Contents, actual: Contents, moment: Moment): string[] {
   return [...new Set([...expected.keys(), ...actual.keys()])]

@@ -83,6 +83,15 @@ export class StoreSession {
     return session;
   }
 
+  /** Only the first `count` units are there. */
+  truncate(count: number): void {
+    this.units.length = count;
+    this.contents.clear();
+    for (const unit of this.units) applyUnit(this.contents, unit);
+    this.acknowledged = count;
+    this.synced = count;
+  }
+
   onCommitted(): void {
     const committed = this.store.committed;
     const { units } = this;

@@ -9,11 +9,20 @@ import type { SyncPolicy } from "../../src/store/commit-pipeline.ts";
 import type { Random } from "../support/crash-states.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 import { type DiskImage, TracedFileSystem } from "../support/traced-file-system.ts";
-import { digestOf, type Entry, type Unit } from "./history.ts";
+import {
+  contentsAfter,
+  differences,
+  digestOf,
+  type Entry,
+  keysOf,
+  matchingPrefix,
+  type Unit,
+} from "./history.ts";
 import { StoreSession } from "./store-session.ts";
 
 const KIB = 1024;
 const KEY_COUNT = 40;
+const QUIET_TURNS = 4;
 const START_MS = 1_700_000_000_000;
 
 export interface WorkloadOptions {
@@ -45,7 +54,7 @@ type Changes = [string, Entry | undefined][];
 
 export class Workload {
   readonly #options: WorkloadOptions;
-  readonly #clock: SimulatedClock;
+  #clock: SimulatedClock;
   readonly #fileSystem: TracedFileSystem<Stamp>;
   #session: StoreSession | undefined = undefined;
   #executor: InlineExecutor;
@@ -61,7 +70,7 @@ export class Workload {
   /** Plays all units on a store that holds `before`. Throws when the store itself fails. */
   async play(before: readonly Unit[]): Promise<Recording> {
     const { random, unitCount } = this.#options;
-    await this.#pumpUntil(this.#open(before));
+    await this.#pumpUntil(this.#begin(before));
     for (let i = 0; i < unitCount; i++) {
       await this.#pumpUntil(this.#step());
       this.#clock.advance(Math.floor(random() * 60));
@@ -82,7 +91,7 @@ export class Workload {
     };
   }
 
-  async #open(units: readonly Unit[]): Promise<void> {
+  async #open(units: readonly Unit[]): Promise<StoreSession> {
     const { policy, segmentBytes } = this.#options;
     const options = {
       fileSystem: this.#fileSystem,
@@ -91,7 +100,11 @@ export class Workload {
       policy,
       segmentBytes,
     };
-    this.#session = await StoreSession.open(options, units);
+    return await StoreSession.open(options, units);
+  }
+
+  async #begin(before: readonly Unit[]): Promise<void> {
+    this.#session = await this.#open(before);
   }
 
   #newExecutor(): InlineExecutor {
@@ -122,10 +135,13 @@ export class Workload {
   async #step(): Promise<void> {
     const { random } = this.#options;
     const chance = random();
+    // A second one right after it leaves a segment without frames.
+    if (chance < 0.01) await this.#session!.flush();
     if (chance < 0.03) return await this.#session!.flush();
     if (chance < 0.04) return await this.#session!.store.internals.lsm.compactAll();
     if (chance < 0.05) return await this.#restart();
-    if (chance < 0.06) this.#session!.store.housekeeping.maintain();
+    if (chance < 0.07) return await this.#kill();
+    if (chance < 0.08) this.#session!.store.housekeeping.maintain();
     await this.#session!.run(this.#chooseUnit());
   }
 
@@ -136,7 +152,27 @@ export class Workload {
     session.onCommitted();
     session.noteSynced();
     this.#executor = this.#newExecutor();
-    await this.#open(session.units);
+    this.#session = await this.#open(session.units);
+  }
+
+  /** The process dies, and another one goes on from what it had written, which no power failure has taken. */
+  async #kill(): Promise<void> {
+    const { units, acknowledged } = this.#session!;
+    // What the dead one still does needs a sync, a turn or a step of a job: nothing of these comes any more.
+    for (let i = 0; i < QUIET_TURNS; i++) await new Promise((resolve) => setImmediate(resolve));
+    this.#fileSystem.forgetSyncs();
+    this.#clock = new SimulatedClock(this.#clock.wallMs());
+    this.#executor = this.#newExecutor();
+    const session = await this.#open(units);
+    const actual = await session.readAll(keysOf(units));
+    const moment = { nowMs: session.store.nowMs, latestMs: this.#clock.wallMs() };
+    const held = matchingPrefix(units, acknowledged, actual, moment);
+    if (held.differing > 0) {
+      const lines = differences(contentsAfter(units, held.count), actual, moment);
+      throw new Error(`killed and started again, it has lost units: ${lines.join("; ")}`);
+    }
+    session.truncate(held.count);
+    this.#session = session;
   }
 
   /** An action that does the same at each of its runs. */

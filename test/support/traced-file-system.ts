@@ -87,6 +87,11 @@ export class TracedFileSystem<Stamp> implements FileSystem {
     return this.#held.length;
   }
 
+  /** The process that asked for the held syncs is dead: they never end. */
+  forgetSyncs(): void {
+    this.#held.length = 0;
+  }
+
   /** What the files hold now. */
   image(): Map<string, Uint8Array> {
     const image = new Map<string, Uint8Array>();
