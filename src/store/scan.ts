@@ -157,6 +157,10 @@ export class KeyScan {
     for (const resident of this.#parts.segments.unflushed) {
       const { memory, phase } = resident;
       if (memory.unknownCounts === 0) continue;
+      // Tables hold the marked records themselves, and the flush has not told the counts yet.
+      if (memory.firstSequence < this.#parts.lsm.flushedSequence) {
+        throw new ColdReadError(() => this.#parts.segments.flush());
+      }
       const deltas = new Float64Array(SLOT_COUNT);
       let sum = 0;
       for (let at = memory.resolvedRecords; at < memory.recordCount; at++) {
