@@ -4,7 +4,7 @@
  * that passes, flushes and restarts. Units run one after the other or several at once; whichever ends first is in the Map
  * first, and every unit sees exactly the Map while it runs.
  *
- * DKV_MODEL_RUNS: stores (default 25). DKV_MODEL_SEED: the first seed; a failure prints its own.
+ * DKV_MODEL_RUNS: stores (default 12). DKV_MODEL_SEED: the first seed; a failure prints its own.
  */
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -20,7 +20,7 @@ import { MemoryFileSystem } from "../support/memory-file-system.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 import { type Action, KIB, MIB, type Shape, type Step, shape, step } from "./random-store.ts";
 
-const RUNS = Number(process.env["DKV_MODEL_RUNS"] ?? 25);
+const RUNS = Number(process.env["DKV_MODEL_RUNS"] ?? 12);
 const SEED = process.env["DKV_MODEL_SEED"];
 const TIMEOUT_MS = 24 * 3_600_000;
 const START_MS = 1_700_000_000_000;
