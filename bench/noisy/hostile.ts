@@ -114,18 +114,16 @@ class Hostile {
 
   /** Goes round the keys, and once more from the first one after the last deletion. */
   async #refill(connection: Skimmer, deleting: Promise<void>): Promise<void> {
-    let isDeleting = true;
-    deleting.then(() => {
-      isDeleting = false;
-    });
     for (let isLast = false; ; ) {
       for (let from = 0; from < this.#spec.keys; from += REFILL_KEYS) {
         const reply = await connection.ask([this.#encodeRefill(from)]);
         this.#note("MSET", reply, reply.text === "OK");
-        if (!isLast && this.#isOver && !isDeleting) break;
+        if (!isLast && this.#isOver) break;
       }
       if (isLast) break;
-      isLast = this.#isOver && !isDeleting;
+      if (!this.#isOver) continue;
+      await deleting;
+      isLast = true;
     }
     connection.close();
   }

@@ -3,18 +3,25 @@
  * served. One that is larger than the whole share gets it alone.
  */
 
+import { SlabPool } from "./slab-pool.ts";
+
 interface Waiter {
   readonly bytes: number;
+  /** What it holds already. */
+  readonly held: number;
   resolve(): void;
 }
 
 export class ByteBudget {
   readonly capacity: number;
+  /** What holders may put their bytes into. */
+  readonly slabs: SlabPool;
   readonly #waiters: Waiter[] = [];
   #used = 0;
 
   constructor(capacity: number) {
     this.capacity = capacity;
+    this.slabs = new SlabPool(capacity);
   }
 
   get used(): number {
@@ -26,13 +33,16 @@ export class ByteBudget {
     return this.#waiters.reduce((sum, waiter) => sum + waiter.bytes, 0);
   }
 
-  /** Takes `bytes`; undefined when they are free, else a promise of them. Every acquire needs its release. */
-  acquire(bytes: number): Promise<void> | undefined {
-    if (this.#waiters.length === 0 && this.#fits(bytes)) {
+  /**
+   * Takes `bytes`; undefined when they are free, else a promise of them. Every acquire needs its release. Who `held`
+   * some already gets more alone when nobody else holds any.
+   */
+  acquire(bytes: number, held = 0): Promise<void> | undefined {
+    if (this.#waiters.length === 0 && this.#fits(bytes, held)) {
       this.#used += bytes;
       return undefined;
     }
-    return new Promise((resolve) => this.#waiters.push({ bytes, resolve }));
+    return new Promise((resolve) => this.#waiters.push({ bytes, held, resolve }));
   }
 
   /** Takes `bytes` even if they are not free: for who holds some already and must not wait for others. */
@@ -42,14 +52,17 @@ export class ByteBudget {
 
   release(bytes: number): void {
     this.#used -= bytes;
-    while (this.#waiters.length > 0 && this.#fits(this.#waiters[0]!.bytes)) {
+    while (
+      this.#waiters.length > 0 &&
+      this.#fits(this.#waiters[0]!.bytes, this.#waiters[0]!.held)
+    ) {
       const waiter = this.#waiters.shift()!;
       this.#used += waiter.bytes;
       waiter.resolve();
     }
   }
 
-  #fits(bytes: number): boolean {
-    return this.#used === 0 || this.#used + bytes <= this.capacity;
+  #fits(bytes: number, held: number): boolean {
+    return this.#used <= held || this.#used + bytes <= this.capacity;
   }
 }

@@ -23,6 +23,7 @@ import { TableStore } from "./table-store.ts";
 import {
   LEVEL_COUNT,
   type RangeDeletion,
+  type TableMeta,
   type VersionEdit,
   type VersionState,
 } from "./version-edit.ts";
@@ -194,7 +195,11 @@ export class Lsm {
    */
   iterator(): RecordIterator {
     const { version } = this.#tables;
-    return new VisibleIterator(version.iterator(), this.#deletions.hidden, async (cold) => {
+    const deletions = [...version.state.rangeDeletions, ...this.#deletions.pending.values()];
+    // A deletion of all keys hides whole tables until its frame is durable: passing over every record would take long.
+    const isHidden = (table: TableMeta) => deletions.some((deletion) => hidesAll(deletion, table));
+    const source = version.iterator(deletions.length === 0 ? undefined : isHidden);
+    return new VisibleIterator(source, this.#deletions.hidden, async (cold) => {
       // Another version has other blocks: the caller starts again and finds out which.
       if (this.#tables.version !== version) return;
       const release = this.#tables.retain(version.state.levels.flat());

@@ -8,7 +8,7 @@
  * Hot: the inner loop of compaction; see bench/micro/flush.bench.ts.
  */
 import type { RecordIterator } from "./iterator.ts";
-import { compareRecords, type RecordView } from "./order-key.ts";
+import { compareRecords, type KeyQuery, type RecordView } from "./order-key.ts";
 
 const TWO_32 = 0x1_0000_0000;
 
@@ -45,7 +45,7 @@ export class MergingIterator implements RecordIterator {
       this.#setPosition(child, iterator);
       this.#heap[this.#size++] = child;
     }
-    for (let at = (this.#size >>> 1) - 1; at >= 0; at--) this.#siftDown(at);
+    this.#heapify();
   }
 
   next(): void {
@@ -62,6 +62,20 @@ export class MergingIterator implements RecordIterator {
       this.#advance(at);
     }
     this.#advance(0);
+  }
+
+  /** As RecordIterator.skipTowards(): the current record is another one afterwards, or the same. */
+  skipTowards(query: KeyQuery): void {
+    for (let at = 0; at < this.#size; at++) {
+      const child = this.#heap[at]!;
+      this.#children[child]!.skipTowards?.(query);
+      this.#setPosition(child, this.#children[child]!);
+    }
+    this.#heapify();
+  }
+
+  #heapify(): void {
+    for (let at = (this.#size >>> 1) - 1; at >= 0; at--) this.#siftDown(at);
   }
 
   /** Moves the child at heap index `at` on and restores the heap below it. */

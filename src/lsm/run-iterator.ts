@@ -2,7 +2,7 @@
  * Iterates over a run: tables in order that do not overlap, one opened at a time.
  */
 import type { RecordIterator } from "./iterator.ts";
-import { RecordView } from "./order-key.ts";
+import { type KeyQuery, RecordView } from "./order-key.ts";
 import type { TableMeta } from "./version-edit.ts";
 
 const NOTHING = new RecordView();
@@ -37,6 +37,11 @@ export class RunIterator implements RecordIterator {
     if (iterator.isValid()) return;
     this.#at++;
     this.#openTable(0);
+  }
+
+  /** As TableIterator.skipTowards(), within the current table. */
+  skipTowards(query: KeyQuery): void {
+    this.#iterator?.skipTowards?.(query);
   }
 
   /** Opens the table at `#at`, or a later one if nothing in it is at or behind `position`. */

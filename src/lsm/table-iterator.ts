@@ -11,7 +11,7 @@ import { CorruptionError } from "../base/errors.ts";
 import type { File } from "../base/file-system.ts";
 import { lowerBound, openBlock, readRecord, recordCountAt } from "./block.ts";
 import type { RecordIterator } from "./iterator.ts";
-import { hashOfPosition, RecordView, slotOfPosition } from "./order-key.ts";
+import { hashOfPosition, type KeyQuery, RecordView, slotOfPosition } from "./order-key.ts";
 import type { TableIndex } from "./table-index.ts";
 
 /**
@@ -148,6 +148,18 @@ export class TableIterator implements RecordIterator {
       this.#record = lowerBound(this.#buffer.words, 0, slot, hash);
     }
     if (this.#record < this.#count) this.#decode();
+  }
+
+  /**
+   * Moves on towards the query's record, never beyond it, over whole blocks that need not be read. Stays within the
+   * block where there are none.
+   */
+  skipTowards(query: KeyQuery): void {
+    if (!this.isValid()) return;
+    const block = this.#index.locate(query);
+    if (block <= this.#block) return;
+    this.#load(block);
+    this.#decode();
   }
 
   #load(block: number): void {

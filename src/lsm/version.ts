@@ -97,12 +97,17 @@ export class Version {
     return readers.filter((reader) => reader.mayContain(query.slot, query.hash));
   }
 
-  /** The newest version of every (key, sub-key), in order. Valid while this version is the current one. */
-  iterator(): MergingIterator {
+  /**
+   * The newest version of every (key, sub-key) of the tables that are not left out, in order. Valid while this version
+   * is the current one.
+   */
+  iterator(isLeftOut?: (table: TableMeta) => boolean): MergingIterator {
+    const runs =
+      isLeftOut === undefined
+        ? this.#runs
+        : this.#runs.map((run) => run.filter((table) => !isLeftOut(table)));
     return new MergingIterator(
-      this.#runs.map(
-        (run) => new RunIterator(run, (table) => this.reader(table).iterator(SCAN_OPTIONS)),
-      ),
+      runs.map((run) => new RunIterator(run, (table) => this.reader(table).iterator(SCAN_OPTIONS))),
     );
   }
 

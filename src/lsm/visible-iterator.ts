@@ -2,7 +2,7 @@
  * What reads may see of a merge: records that no range deletion hides.
  */
 import type { RecordIterator } from "./iterator.ts";
-import type { RecordView } from "./order-key.ts";
+import type { KeyQuery, RecordView } from "./order-key.ts";
 import { ColdReadError } from "./table-iterator.ts";
 
 export class VisibleIterator implements RecordIterator {
@@ -43,6 +43,15 @@ export class VisibleIterator implements RecordIterator {
     try {
       this.#source.seek(position);
       this.#skipHidden();
+    } catch (error) {
+      this.#rethrow(error);
+    }
+  }
+
+  /** The current record may be a hidden one afterwards; next() leaves it. */
+  skipTowards(query: KeyQuery): void {
+    try {
+      this.#source.skipTowards?.(query);
     } catch (error) {
       this.#rethrow(error);
     }

@@ -12,6 +12,7 @@
  * Hot: `next` runs once per command; it allocates nothing and throws nothing.
  */
 
+import type { SlabPool } from "../base/slab-pool.ts";
 import { splitInline } from "./inline.ts";
 import { LARGE_ARGUMENT_BYTES, LargeArgument, Request } from "./request.ts";
 
@@ -60,6 +61,7 @@ export class RequestParser {
   /** False until the connection has authenticated: tighter limits hold. */
   isTrusted = true;
   readonly #limits: ParserLimits;
+  readonly #pool: SlabPool | undefined;
   #bytes: Buffer = NO_BYTES;
   #position = 0;
   #end = 0;
@@ -79,8 +81,10 @@ export class RequestParser {
   /** Where #readNumber stopped, after CRLF. */
   #numberEnd = 0;
 
-  constructor(limits: ParserLimits) {
+  /** Large arguments go into slabs of `pool`. */
+  constructor(limits: ParserLimits, pool?: SlabPool) {
     this.#limits = limits;
+    this.#pool = pool;
   }
 
   /** Bytes held for an incomplete request. */
@@ -205,12 +209,10 @@ export class RequestParser {
   }
 
   #beginLarge(length: number): void {
-    this.#large = new LargeArgument(length);
+    this.#large = new LargeArgument(length, this.#pool);
     const start = this.#position;
     const end = Math.min(this.#end, start + length);
-    // What this parser owns moves and is written over.
-    const source = this.#owned ? Buffer.from(this.#bytes.subarray(start, end)) : this.#bytes;
-    this.#large.take(source, this.#owned ? 0 : start, this.#owned ? end - start : end);
+    this.#large.take(this.#bytes, start, end);
     if (this.#large.isComplete) this.#position = end;
     else this.#end = start;
   }

@@ -2,9 +2,10 @@
  * One request as offsets into the bytes it arrived in: argument i is bytes[starts[i], ends[i]).
  *
  * Hot: one Request per connection, reused; nothing is allocated per command. Arguments longer than
- * LARGE_ARGUMENT_BYTES do not lie in `bytes`: they are kept as the pieces in which they arrived, and
+ * LARGE_ARGUMENT_BYTES do not lie in `bytes`: they lie in slabs, a piece in each, and
  * `starts[i]` is −1 − (their index in `large`).
  */
+import { SlabPool, SlabWriter } from "../base/slab-pool.ts";
 
 /** Longer arguments are never copied into one buffer: a 100 MB copy would stall every other client. */
 export const LARGE_ARGUMENT_BYTES = 1 << 20;
@@ -13,52 +14,39 @@ const ARGUMENTS_INITIAL = 64;
 const ARGUMENTS_KEPT_MAX = 4096;
 const NO_BYTES = Buffer.alloc(0);
 
-/** Shorter pieces are gathered: a client that sends byte by byte must not cost an object for each. */
-const PIECE_BYTES_MIN = 4096;
-const GATHERED_BYTES = 64 * 1024;
+/** Where arguments go whose connection has no pool of its own. */
+const UNPOOLED = new SlabPool(0);
 
-/** An argument in the pieces in which it arrived from the socket. */
+/** An argument copied into slabs as it arrives: chunks of a socket are garbage at once, whatever their number. */
 export class LargeArgument {
-  readonly pieces: Uint8Array[] = [];
   readonly byteLength: number;
   received = 0;
-  /** Short pieces, one behind the other; the last `pieces` may be #gathered[#pieceStart, #filled). */
-  #gathered: Buffer = NO_BYTES;
-  #filled = 0;
-  #pieceStart = 0;
-  #isGathering = false;
+  readonly #pool: SlabPool;
+  readonly #slabs: Buffer[] = [];
+  readonly #writer: SlabWriter;
 
-  constructor(byteLength: number) {
+  constructor(byteLength: number, pool: SlabPool = UNPOOLED) {
     this.byteLength = byteLength;
+    this.#pool = pool;
+    this.#writer = new SlabWriter(pool, this.#slabs);
   }
 
-  /** Takes what it lacks from source[start, end), long pieces by reference; returns the bytes taken. */
+  get pieces(): readonly Buffer[] {
+    return this.#writer.pieces;
+  }
+
+  /** Takes what it lacks from source[start, end); returns the bytes taken. */
   take(source: Uint8Array, start: number, end: number): number {
     const taken = Math.min(end - start, this.byteLength - this.received);
-    if (taken === 0) return 0;
-    const piece = source.subarray(start, start + taken);
-    if (taken < PIECE_BYTES_MIN) {
-      this.#gather(piece);
-    } else {
-      this.pieces.push(piece);
-      this.#isGathering = false;
-    }
+    this.#writer.write(source, start, start + taken);
     this.received += taken;
     return taken;
   }
 
-  #gather(piece: Uint8Array): void {
-    if (this.#filled + piece.length > this.#gathered.length) {
-      this.#gathered = Buffer.allocUnsafeSlow(GATHERED_BYTES);
-      this.#filled = 0;
-      this.#isGathering = false;
-    }
-    this.#gathered.set(piece, this.#filled);
-    if (this.#isGathering) this.pieces.pop();
-    else this.#pieceStart = this.#filled;
-    this.#isGathering = true;
-    this.#filled += piece.length;
-    this.pieces.push(this.#gathered.subarray(this.#pieceStart, this.#filled));
+  /** Gives its memory back. REQUIRES: nobody uses its pieces any more. */
+  release(): void {
+    this.#writer.pieces.length = 0;
+    this.#pool.giveAll(this.#slabs);
   }
 
   get isComplete(): boolean {

@@ -1,30 +1,42 @@
-/** What one session takes of the memory budget for the large arguments that it receives. */
+/**
+ * Memory that a session holds of the share for large arguments and values: arguments being received, or in a command
+ * that has not ended, and values that are being replied.
+ */
 import type { ByteBudget } from "../base/byte-budget.ts";
-import type { LargeArgument } from "../resp/request.ts";
+import type { LargeArgument, Request } from "../resp/request.ts";
 import type { UnitWork } from "../store/interrupt.ts";
 
 export class LargeMemory {
   readonly #budget: ByteBudget;
-  /** Counts what is held, with what the store takes for the session's command. */
   readonly #work: UnitWork;
   #admitted: LargeArgument | undefined = undefined;
   /** True while the session must not receive more of its large argument. */
   isWaiting = false;
+  /** Bytes of the request that is arriving or running. */
+  #currentBytes = 0;
+  /** Arguments of requests that have run, or that a transaction has queued. */
+  readonly #spent: LargeArgument[] = [];
+  #spentBytes = 0;
 
   constructor(budget: ByteBudget, work: UnitWork) {
     this.#budget = budget;
     this.#work = work;
   }
 
-  /** Takes memory for an argument that has begun to arrive, once. A promise when it has to be waited for. */
+  get isHeld(): boolean {
+    return this.#work.heldBytes > 0 || this.#spent.length > 0;
+  }
+
+  /** Takes memory for an argument that has begun to arrive; returns what to wait for, undefined: nothing. */
   admit(large: LargeArgument | undefined): Promise<void> | undefined {
     if (large === undefined || large === this.#admitted) return undefined;
     this.#admitted = large;
     const bytes = large.byteLength;
     const isFirst = this.#work.heldBytes === 0;
     this.#work.heldBytes += bytes;
+    this.#currentBytes += bytes;
     if (!isFirst) {
-      // Whoever holds some must not wait for others who hold some.
+      // Who holds some already must not wait for others, who may wait for it.
       this.#budget.force(bytes);
       return undefined;
     }
@@ -36,11 +48,35 @@ export class LargeMemory {
     });
   }
 
-  /** Gives everything back. */
-  release(): void {
+  /** The request has run or has been queued: takes its large arguments. */
+  spend(request: Request): void {
+    this.#spent.push(...request.large);
+    request.reset();
+    this.#spentBytes += this.#currentBytes;
+    this.#currentBytes = 0;
+  }
+
+  /**
+   * Gives back what is not needed. REQUIRES: no command waits or runs, no reply lies in it. `isQueued`: a transaction
+   * is open; `isClosed`: nothing more arrives.
+   */
+  release({
+    isQueued,
+    isClosed,
+  }: {
+    readonly isQueued: boolean;
+    readonly isClosed: boolean;
+  }): void {
     if (this.isWaiting) return;
-    const bytes = this.#work.heldBytes;
-    this.#work.heldBytes = 0;
-    this.#budget.release(bytes);
+    this.#budget.slabs.giveAll(this.#work.slabs);
+    if (isClosed) this.#currentBytes = 0;
+    if (!isQueued) {
+      for (const large of this.#spent.splice(0)) large.release();
+      this.#spentBytes = 0;
+    }
+    const kept = this.#currentBytes + this.#spentBytes;
+    const bytes = this.#work.heldBytes - kept;
+    this.#work.heldBytes = kept;
+    if (bytes > 0) this.#budget.release(bytes);
   }
 }

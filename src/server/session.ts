@@ -94,7 +94,7 @@ export class Session {
     this.socket = socket;
     this.#host = host;
     this.#statistics = host.server.statistics;
-    this.parser = new RequestParser(host.limits);
+    this.parser = new RequestParser(host.limits, host.largeBytes.slabs);
     this.#large = new LargeMemory(host.largeBytes, this.work);
     this.address = formatAddress(socket.remoteAddress, socket.remotePort);
     this.connectedMs = host.server.clock.monotonicMs();
@@ -267,6 +267,10 @@ export class Session {
 
   /** Without memory for a large argument that has begun to arrive, the rest of it waits in the client. */
   #admitLarge(): void {
+    if (this.#isClosed) {
+      this.#releaseLarge();
+      return;
+    }
     const wait = this.#large.admit(this.parser.awaitedLarge);
     if (wait === undefined) return;
     this.#pause();
@@ -281,9 +285,11 @@ export class Session {
 
   /** Gives back the memory of large arguments and values once nothing refers to them. */
   #releaseLarge(): void {
-    if (this.work.heldBytes === 0) return;
-    const isUsed = this.#isParked || this.parser.awaitedLarge !== undefined;
-    if (this.#isClosed || !(isUsed || this.reply.pieces.length > 0)) this.#large.release();
+    if (!this.#large.isHeld) return;
+    // A command that waits goes on with its arguments even when its client has gone.
+    const isClosed = this.#isClosed;
+    if (this.#isParked || (isClosed ? this.#isRunning : this.reply.pieces.length > 0)) return;
+    this.#large.release({ isQueued: !isClosed && this.transaction !== undefined, isClosed });
   }
 
   /**
@@ -308,7 +314,7 @@ export class Session {
         this.request = batch[i]!;
         if (this.request.count === 0) continue;
         const wait = host.execute(this);
-        if (wait === undefined && this.request.large.length > 0) this.request.reset();
+        if (wait === undefined && this.request.large.length > 0) this.#large.spend(this.request);
         if (this.isClosing) return;
         if (wait === undefined && this.#isOutputShort) continue;
         if (!this.#isHeldUp(wait)) continue;
@@ -345,7 +351,14 @@ export class Session {
       this.#park(wait);
       return true;
     }
-    return this.reply.pendingBytes > OUTPUT_PENDING_MAX && this.#isOutputStuck();
+    return this.#isOutputFull && this.#isOutputStuck();
+  }
+
+  /** Whether no more commands may run before the client has read some. A large value leaves before the next begins. */
+  get #isOutputFull(): boolean {
+    const { reply } = this;
+    if (this.work.heldBytes > 0 && reply.pieces.length > 0) return true;
+    return reply.pendingBytes > OUTPUT_PENDING_MAX;
   }
 
   /** The batch is shared by all sessions: takes the current request, and those after it, out of it. */
@@ -361,7 +374,7 @@ export class Session {
   /** Sends what may leave; true when the client is not reading and the session must wait. */
   #isOutputStuck(): boolean {
     this.flush(this.#host.batchTag);
-    if (this.reply.pendingBytes <= OUTPUT_PENDING_MAX) return false;
+    if (!this.#isOutputFull) return false;
     this.#pause();
     return true;
   }
@@ -386,7 +399,7 @@ export class Session {
     try {
       wait = this.#host.execute(this);
       if (wait === undefined) {
-        if (this.request.large.length > 0) this.request.reset();
+        if (this.request.large.length > 0) this.#large.spend(this.request);
         if (!this.#isHeldUp(undefined)) this.#runCommands();
       } else {
         this.#park(wait);
@@ -481,7 +494,7 @@ export class Session {
   /** Goes on with what had to wait for replies to leave. */
   #continue(): void {
     if (!this.#isPaused || this.#isParked || this.#isRunning || this.isClosing) return;
-    if (this.reply.pendingBytes > OUTPUT_PENDING_MAX) return;
+    if (this.#isOutputFull) return;
     if (this.parser.hasUnread || this.#waiting.length > 0) this.#run();
     this.#resumeIfReady();
     this.#closeIfAnswered();
@@ -495,7 +508,7 @@ export class Session {
 
   #resumeIfReady(): void {
     if (!this.#isPaused || this.#isParked || this.isClosing || this.#large.isWaiting) return;
-    if (this.reply.pendingBytes > OUTPUT_PENDING_MAX) return;
+    if (this.#isOutputFull) return;
     this.#isPaused = false;
     this.socket.resume();
   }

@@ -34,6 +34,8 @@ export class UnitWork {
   pending: Promise<Prepared> | undefined = undefined;
   /** Bytes of the budget for large values that its results and its owner's requests take; the owner releases them. */
   heldBytes = 0;
+  /** Slabs of the budget that its results lie in; the owner gives them back. */
+  readonly slabs: Buffer[] = [];
 
   /** Before each run of the unit. */
   rewind(): void {

@@ -5,7 +5,14 @@
  * no state anywhere, so it stays valid after a restart: a key that exists during the whole scan is returned at
  * least once, all keys of one position together. No page costs more than a bounded number of records.
  */
-import { hashAt, keyBytesAt, keyStartAt, slotAt, typeAt } from "../base/record.ts";
+import {
+  CHUNK_SUB_KEY_BYTES,
+  hashAt,
+  keyBytesAt,
+  keyStartAt,
+  slotAt,
+  typeAt,
+} from "../base/record.ts";
 import { SLOT_COUNT } from "../base/slot.ts";
 import { OFFSET_COUNT_UNKNOWN } from "../lsm/flush.ts";
 import type { RecordIterator } from "../lsm/iterator.ts";
@@ -26,6 +33,8 @@ const CHAIN_POSITIONS = POSITIONS / CHAIN_COUNT;
 const EXAMINED_MAX = 4096;
 /** Pages without a key after which the search for a random one goes on in another turn. */
 const RANDOM_PAGES_MAX = 8;
+/** Longer than any part's sub-key and made of the highest bytes. */
+const BEHIND_ALL_PARTS = Buffer.alloc(CHUNK_SUB_KEY_BYTES + 1, 0xff);
 /** Shorter chains are sorted anew for each page. */
 const REMEMBERED_MIN = 256;
 /** A candidate's place in its chain: hash below the chain's bits * ORDER_STEP + index; exact below 2^53. */
@@ -305,12 +314,32 @@ export class KeyScan {
       if (isFull && previous >= 0 && position !== previous) return { keys, end: position };
       previous = position;
       this.#examined++;
-      if (view.subKeyStart !== view.subKeyEnd || !isLiveType(view.type)) continue;
+      if (view.subKeyStart !== view.subKeyEnd) {
+        this.#skipParts(tables);
+        continue;
+      }
+      if (!isLiveType(view.type)) continue;
       if (view.expiry !== 0 && view.expiry <= nowMs) continue;
       if (this.#isNewerInMemory(view)) continue;
       keys.push({ key: Buffer.from(view.bytes.subarray(view.keyStart, view.keyEnd)), position });
     }
     return { keys, end };
+  }
+
+  /** The parts of a large value are thousands of blocks: the current record is the last one of them that is read. */
+  #skipParts(tables: RecordIterator): void {
+    const { bytes, keyStart, keyEnd, slot, hash } = tables.current;
+    const query = this.#query;
+    query.bytes = Buffer.from(bytes.subarray(keyStart, keyEnd));
+    query.keyStart = 0;
+    query.keyEnd = query.bytes.length;
+    query.subBytes = BEHIND_ALL_PARTS;
+    query.subKeyStart = 0;
+    query.subKeyEnd = BEHIND_ALL_PARTS.length;
+    query.slot = slot;
+    query.hash = hash;
+    query.prefix = prefixOf(slot, hash);
+    tables.skipTowards?.(query);
   }
 
   #isNewerInMemory(view: RecordView): boolean {

@@ -41,6 +41,8 @@ export interface SegmentsParts {
 
 /** Segments flushed at once: hot keys leave few live records in each, and one table for all is better. */
 const FLUSH_SEGMENTS_MAX = 8;
+/** One in so many arenas is kept for small writes while large values arrive faster than they are flushed. */
+const RESERVE_DIVISOR = 4;
 /** Log that stays unflushed however long nothing is written. */
 const TIDY_LOG_BYTES = 8 * 1024 * 1024;
 /** Bytes above the last level, and their share of all, from which an idle store merges everything. */
@@ -119,6 +121,18 @@ export class Segments {
 
   get residents(): readonly Resident[] {
     return this.#residents;
+  }
+
+  /** Whether a flush is on that will free arenas, and few are free until then. */
+  get isShort(): boolean {
+    if (this.#flushing === undefined || this.#isClosing) return false;
+    let free = this.#parts.pool.freeCount;
+    let used = 0;
+    for (const { phase } of this.#residents) {
+      if (phase === "flushed") free++;
+      else used++;
+    }
+    return free * RESERVE_DIVISOR < free + used;
   }
 
   get isFlushing(): boolean {

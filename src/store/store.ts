@@ -49,6 +49,9 @@ const NO_BYTES = Buffer.alloc(0);
 const INLINE_MARKS_MAX = 256;
 /** Marks keep coming while writes go on; what is left after some rounds is resolved on the spot. */
 const RESOLVE_ROUNDS = 4;
+/** How much more than small writes large values are slowed, and for how long after each slice at most. */
+const LARGE_PRESSURE = 4;
+const LARGE_WAIT_MS_MAX = 50;
 
 export class Store {
   readonly #parts: StoreParts;
@@ -72,6 +75,7 @@ export class Store {
     this.#values = new Values(this.#records, {
       runUnit: (action) => this.runUnit(action),
       nextTurn: () => this.nextTurn(),
+      logRoom: () => this.#logRoom(),
     });
     this.#scan = new KeyScan(parts);
     this.nowMs = parts.options.clock.wallMs();
@@ -267,7 +271,10 @@ export class Store {
     const { bytes, keyStart, keyEnd } = this.#records.query;
     const key = Buffer.from(bytes.subarray(keyStart, keyEnd));
     this.#admit(length);
-    return this.foldValues([key], { from: 0, to: length }, () => new PiecesFold()).pieces;
+    const { slabs } = this.#parts.options.largeBytes;
+    const fold = this.foldValues([key], { from: 0, to: length }, () => new PiecesFold(slabs));
+    fold.giveTo(this.#work.slabs);
+    return fold.pieces;
   }
 
   /** Waits until `length` bytes of memory are free for a copy of a large value. */
@@ -282,6 +289,17 @@ export class Store {
       work.heldBytes += length;
     };
     this.prepare(take, `admit ${length}`);
+  }
+
+  /**
+   * Large values leave some arenas to small writes, which would have to wait for a flush otherwise, and slow down
+   * before those do when tables are behind.
+   */
+  async #logRoom(): Promise<void> {
+    const { segments, lsm, options } = this.#parts;
+    while (segments.isShort) await segments.arenaFreed();
+    const waitMs = Math.min(1, lsm.writePressure * LARGE_PRESSURE) * LARGE_WAIT_MS_MAX;
+    if (waitMs > 0) await new Promise<void>((resolve) => options.clock.after(waitMs, resolve));
   }
 
   /**

@@ -14,6 +14,7 @@ import {
   CHUNKED_VALUE_BYTES,
   RecordType,
 } from "../base/record.ts";
+import { type SlabPool, SlabWriter } from "../base/slab-pool.ts";
 import { isLiveType, RecordView } from "../lsm/order-key.ts";
 import { Refusal } from "./interrupt.ts";
 import type { Records } from "./records.ts";
@@ -36,19 +37,42 @@ export interface Move {
 /** What is made of values whose bytes come slice by slice. */
 export interface Fold {
   /**
-   * Takes bytes from `at` on of each value, no longer than SYNC_BYTES_MAX and shorter where a value ends; the slices
-   * are its own. False: it needs no more.
+   * Takes bytes from `at` on of each value, no longer than SYNC_BYTES_MAX and shorter where a value ends. Borrows the
+   * slices. False: it needs no more.
    */
   take(slices: readonly Buffer[], at: number): boolean;
+  /** It has been shown values that are no longer current: what it holds can go. */
+  discard?(): void;
 }
 
-/** The slices of one value. */
+/** A copy of one value, in slabs. */
 export class PiecesFold implements Fold {
-  readonly pieces: Buffer[] = [];
+  readonly #pool: SlabPool;
+  readonly #slabs: Buffer[] = [];
+  readonly #writer: SlabWriter;
+
+  constructor(pool: SlabPool) {
+    this.#pool = pool;
+    this.#writer = new SlabWriter(pool, this.#slabs);
+  }
+
+  get pieces(): readonly Buffer[] {
+    return this.#writer.pieces;
+  }
 
   take(slices: readonly Buffer[]): boolean {
-    this.pieces.push(slices[0]!);
+    this.#writer.write(slices[0]!, 0, slices[0]!.length);
     return true;
+  }
+
+  /** From now on the owner of the list gives the slabs back. */
+  giveTo(list: Buffer[]): void {
+    list.push(...this.#slabs.splice(0));
+  }
+
+  discard(): void {
+    this.#writer.pieces.length = 0;
+    this.#pool.giveAll(this.#slabs);
   }
 }
 
@@ -67,6 +91,8 @@ export interface ValueEffects {
   runUnit(action: () => void): Promise<void>;
   /** Resolves in a later turn. */
   nextTurn(): Promise<void>;
+  /** Resolves once the log has room for more of a large value, beyond what small writes need. */
+  logRoom(): Promise<void>;
 }
 
 export class Values {
@@ -182,7 +208,7 @@ export class Values {
    */
   async stage(key: Buffer, pieces: readonly Uint8Array[]): Promise<StagedValue> {
     const move = this.#beginMove([key]);
-    return { move, version: await this.#stageOnce(key, pieces) };
+    return { move, version: await this.#stageOnce(move, key, pieces) };
   }
 
   /** Shows a fold bytes [from, to) of the keys' values, over several turns. */
@@ -193,22 +219,26 @@ export class Values {
   ): Promise<FoldedValues<T>> {
     const move = this.#beginMove(keys);
     const step = sliceBytes(keys.length);
-    for (let at = range.from; at < range.to; at += step) {
+    const scratch = Buffer.allocUnsafeSlow(step * keys.length);
+    for (let at = range.from; at < range.to && !move.isBroken; at += step) {
       let slices: Buffer[] = [];
       await this.#effects.runUnit(() => {
-        slices = this.#slices(keys, at, Math.min(range.to, at + step));
+        slices = this.#slices(keys, { from: at, to: Math.min(range.to, at + step) }, scratch);
       });
       if (!fold.take(slices, at)) break;
       await this.#effects.nextTurn();
     }
+    if (move.isBroken) fold.discard?.();
     return { move, fold };
   }
 
   /** The same at once, as the open unit sees the values; selects the last key. */
   foldNow(keys: readonly Buffer[], range: { from: number; to: number }, fold: Fold): void {
     const step = sliceBytes(keys.length);
+    const scratch = Buffer.allocUnsafeSlow(step * keys.length);
     for (let at = range.from; at < range.to; at += step) {
-      if (!fold.take(this.#slices(keys, at, Math.min(range.to, at + step)), at)) return;
+      const to = Math.min(range.to, at + step);
+      if (!fold.take(this.#slices(keys, { from: at, to }, scratch), at)) return;
     }
   }
 
@@ -266,7 +296,7 @@ export class Values {
     this.#moving.clear();
   }
 
-  async #stageOnce(key: Buffer, pieces: readonly Uint8Array[]): Promise<number> {
+  async #stageOnce(move: Move, key: Buffer, pieces: readonly Uint8Array[]): Promise<number> {
     let version = 0;
     let index = 0;
     let filled = 0;
@@ -284,6 +314,7 @@ export class Values {
       if (slice < SYNC_BYTES_MAX) return;
       slice = 0;
       await this.#effects.nextTurn();
+      await this.#effects.logRoom();
     };
     for (const piece of pieces) {
       for (let at = 0; at < piece.length; ) {
@@ -292,23 +323,28 @@ export class Values {
         filled += count;
         at += count;
         if (filled === CHUNK_BYTES) await write(CHUNK_BYTES);
+        if (move.isBroken) return version;
       }
     }
     if (filled > 0) await write(filled);
     return version;
   }
 
-  /** Bytes [from, to) of the keys' values, each shorter where its value ends. */
-  #slices(keys: readonly Buffer[], from: number, to: number): Buffer[] {
+  /** Bytes [from, to) of the keys' values, each shorter where its value ends, in `scratch`. */
+  #slices(
+    keys: readonly Buffer[],
+    { from, to }: { readonly from: number; readonly to: number },
+    scratch: Buffer,
+  ): Buffer[] {
     const view = new RecordView();
-    return keys.map((key) => {
+    return keys.map((key, index) => {
       this.#records.select(key, 0, key.length);
       if (!this.#records.find(view) || !isLiveType(view.type)) return NO_BYTES;
       const end = Math.min(to, this.length(view));
       if (end <= from) return NO_BYTES;
-      const slice = Buffer.allocUnsafeSlow(end - from);
-      this.read(view, { from, to: end }, slice, 0);
-      return slice;
+      const start = index * (to - from);
+      this.read(view, { from, to: end }, scratch, start);
+      return scratch.subarray(start, start + end - from);
     });
   }
 
