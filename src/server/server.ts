@@ -41,6 +41,8 @@ export interface ServerOptions {
 }
 
 const TICK_MS = 1000;
+/** Sessions whose replies are sent together. */
+const SENT_TOGETHER = 8;
 const DRAIN_MS_MAX = 5000;
 const DRAIN_POLL_MS = 5;
 const MAX_CLIENTS_REPLY = Buffer.from("-ERR max number of clients reached\r\n");
@@ -58,6 +60,7 @@ export class Server {
     ends: new Int32Array(BATCH_REQUESTS),
     count: 0,
   };
+  #unsent: Session[] = [];
   #gated: Session[] = [];
   #nextId = 1;
   #isStopping = false;
@@ -110,6 +113,7 @@ export class Server {
         session.lastActiveMs = store.nowMs;
       },
       execute: (session) => this.#dispatcher.execute(session),
+      sendSoon: (session) => this.#sendSoon(session),
       gate: (session) => this.#gated.push(session),
       closed: (session) => this.#onClosed(session),
       onFatal: (error) => options.onFatal(error),
@@ -215,6 +219,23 @@ export class Server {
     clients.remove(session);
     watchedKeys.removeAll(session);
   }
+
+  /**
+   * Each send may wake the client's process, which costs the kernel more than the send itself; a client that has been
+   * woken by one finds the others' replies without. Sending all of a turn at its end would leave it idle instead.
+   */
+  #sendSoon(session: Session): void {
+    const count = this.#unsent.push(session);
+    if (count === SENT_TOGETHER) this.#sendUnsent();
+    else if (count === 1) this.#options.clock.immediate(this.#sendUnsent);
+  }
+
+  readonly #sendUnsent = (): void => {
+    const unsent = this.#unsent;
+    if (unsent.length === 0) return;
+    this.#unsent = [];
+    for (const session of unsent) session.sendNow();
+  };
 
   /** The first arguments of the requests that come next are keys, most of them. */
   #warm(count: number): void {

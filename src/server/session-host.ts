@@ -27,6 +27,8 @@ export interface SessionHost {
   execute(session: Session): Promise<void> | undefined;
   /** The session holds replies that wait for `committed` to grow. */
   gate(session: Session): void;
+  /** The session has replies that may leave: sends them with those of others, within this turn. */
+  sendSoon(session: Session): void;
   closed(session: Session): void;
   /** A bug: assertion failures end the process. */
   onFatal(error: Error): void;

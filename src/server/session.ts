@@ -10,13 +10,14 @@
  * from being read.
  */
 import type { Socket } from "bun";
-import { ReplyWriter } from "../resp/reply-writer.ts";
+import type { ReplyWriter } from "../resp/reply-writer.ts";
 import { Request } from "../resp/request.ts";
 import { ParseStatus, RequestParser, TOO_BIG_REQUEST } from "../resp/request-parser.ts";
 import { UnitWork } from "../store/interrupt.ts";
 import type { CommandSpec } from "./command-table.ts";
 import type { CommandContext } from "./handler.ts";
 import { LargeMemory } from "./large-memory.ts";
+import { Outbox } from "./outbox.ts";
 import { formatAddress, type SessionHost, type UnblockOutcome } from "./session-host.ts";
 import type { Statistics } from "./statistics.ts";
 import type { Transaction } from "./transaction.ts";
@@ -25,6 +26,8 @@ import type { Transaction } from "./transaction.ts";
 const OUTPUT_PENDING_MAX = 1 << 20;
 /** Reply bytes, without pieces, below which limits need no look. */
 const OUTPUT_CHECKED_FROM = 1 << 16;
+/** More reply bytes than this are sent at once, so that the client has something to do. */
+const SENT_SOON_BYTES_MAX = 1 << 16;
 /** Requests parsed ahead at most. */
 export const BATCH_REQUESTS = 16;
 
@@ -38,12 +41,10 @@ export class Session {
   batchEnd = 0;
   /** The current one; EXEC puts the queued ones in its place, one by one. */
   request: Request = NO_REQUEST;
-  readonly reply = new ReplyWriter();
+  readonly reply: ReplyWriter;
   readonly parser: RequestParser;
   readonly #host: SessionHost;
-  /** Ends and tags of the gated runs of `reply`, oldest first; both ascend. */
-  readonly #gateEnds: number[] = [];
-  readonly #gateTags: number[] = [];
+  readonly #outbox: Outbox;
   /** Why parsing stopped. */
   #status: ParseStatus = ParseStatus.INCOMPLETE;
   /** Parsed, and not run because an earlier one had to wait. */
@@ -51,8 +52,6 @@ export class Session {
   readonly #large: LargeMemory;
   #isParked = false;
   #isRunning = false;
-  /** The socket took less than it was given: wait for drain. */
-  #isBlocked = false;
   #isPaused = false;
   #isClosed = false;
   /** The client has closed its sending side. */
@@ -85,8 +84,6 @@ export class Session {
   /** CLIENT REPLY. */
   replyMode: "on" | "off" | "skip" = "on";
   #skipsNext = false;
-  /** Bytes that have left through the socket. */
-  sentBytes = 0;
   readonly #statistics: Statistics;
 
   constructor(id: number, socket: Socket<Session>, host: SessionHost) {
@@ -94,6 +91,8 @@ export class Session {
     this.socket = socket;
     this.#host = host;
     this.#statistics = host.server.statistics;
+    this.#outbox = new Outbox(socket, this.#statistics);
+    this.reply = this.#outbox.reply;
     this.parser = new RequestParser(host.limits, host.largeBytes.slabs);
     this.#large = new LargeMemory(host.largeBytes, this.work);
     this.address = formatAddress(socket.remoteAddress, socket.remotePort);
@@ -157,9 +156,14 @@ export class Session {
     return formatAddress(this.socket.localAddress, this.socket.localPort);
   }
 
+  /** Bytes of replies that have left. */
+  get sentBytes(): number {
+    return this.#outbox.sentBytes;
+  }
+
   /** The client has not taken all that was ready for it. */
   get isOutputBlocked(): boolean {
-    return this.#isBlocked;
+    return this.#outbox.isBlocked;
   }
 
   /** Memory that its unfinished request and its replies take. */
@@ -193,7 +197,7 @@ export class Session {
   }
 
   onDrain(): void {
-    this.#isBlocked = false;
+    this.#outbox.isBlocked = false;
     this.#send();
     this.#continue();
   }
@@ -217,10 +221,7 @@ export class Session {
     this.#isClosed = true;
     this.isClosing = true;
     this.unblock?.("timeout");
-    this.reply.pieces.length = 0;
-    this.reply.consume(this.reply.length);
-    this.#gateEnds.length = 0;
-    this.#gateTags.length = 0;
+    this.#outbox.clear();
     this.#releaseLarge();
     this.#host.closed(this);
   }
@@ -237,10 +238,16 @@ export class Session {
     this.socket.terminate();
   }
 
+  /** Sends what was put off by sendSoon() of the host. */
+  sendNow(): void {
+    this.#send();
+    this.#continue();
+  }
+
   /** The commit index has grown: sends what it allows. */
   release(): void {
     this.#send();
-    if (this.#gateEnds.length > 0) this.#host.gate(this);
+    if (this.#outbox.isGated) this.#host.gate(this);
     this.#continue();
   }
 
@@ -416,79 +423,22 @@ export class Session {
 
   /** Tags what was written since the last flush and sends all that may leave. */
   flush(tag: number): void {
-    const end = this.reply.length;
-    if (end === 0) {
+    const outbox = this.#outbox;
+    if (outbox.isEmpty) {
       this.#releaseLarge();
       if (this.isClosing && !this.#isParked && !this.#isClosed) this.socket.end();
       return;
     }
-    const gates = this.#gateEnds.length;
-    if (tag > this.#host.committed) {
-      const last = gates > 0 ? this.#gateTags[gates - 1]! : 0;
-      if (tag > last) {
-        this.#gateEnds.push(end);
-        this.#gateTags.push(tag);
-        if (gates === 0) this.#host.gate(this);
-      } else {
-        this.#gateEnds[gates - 1] = end;
-      }
-    } else if (gates > 0) {
-      // Replies keep request order: these wait for the ones before them.
-      this.#gateEnds[gates - 1] = end;
-    }
-    this.#send();
+    if (outbox.tag(tag, this.#host.committed)) this.#host.gate(this);
+    if (outbox.isGated || this.isClosing || this.reply.length > SENT_SOON_BYTES_MAX) this.#send();
+    else this.#host.sendSoon(this);
   }
 
   #send(): void {
-    if (this.#isBlocked || this.#isClosed) return;
-    let ready = this.#readyBytes();
-    while (this.reply.pieces.length > 0 && !this.#isBlocked && ready > 0) {
-      const piece = this.reply.pieces[0]!;
-      if (piece.at >= ready) break;
-      if (piece.at > 0) ready -= this.#write(piece.at);
-      else this.#writePiece(piece);
-    }
-    if (ready > 0 && !this.#isBlocked) this.#write(ready);
+    if (this.#isClosed) return;
+    this.#outbox.send(this.#host.committed);
     this.#releaseLarge();
-    if (this.reply.length === 0 && this.isClosing && !this.#isParked) this.socket.end();
-  }
-
-  /** Sends buffer[0, count); returns the bytes that have left. */
-  #write(count: number): number {
-    const written = this.socket.write(this.reply.buffer, 0, count);
-    if (written < 0) {
-      this.#isBlocked = true;
-      return 0;
-    }
-    this.#isBlocked = written < count;
-    this.#statistics.writes++;
-    this.#statistics.netOutputBytes += written;
-    this.sentBytes += written;
-    this.reply.consume(written);
-    for (let i = 0; i < this.#gateEnds.length; i++) this.#gateEnds[i]! -= written;
-    return written;
-  }
-
-  #writePiece(piece: { at: number; bytes: Buffer }): void {
-    const written = Math.max(0, this.socket.write(piece.bytes, 0, piece.bytes.length));
-    this.#statistics.writes++;
-    this.#statistics.netOutputBytes += written;
-    this.sentBytes += written;
-    this.#isBlocked = written < piece.bytes.length;
-    if (this.#isBlocked) piece.bytes = piece.bytes.subarray(written);
-    else this.reply.pieces.shift();
-  }
-
-  /** Bytes at the start of `reply` whose tags are committed; forgets the gates they pass. */
-  #readyBytes(): number {
-    if (this.#gateEnds.length === 0) return this.reply.length;
-    const committed = this.#host.committed;
-    let ready = 0;
-    while (this.#gateEnds.length > 0 && this.#gateTags[0]! <= committed) {
-      ready = this.#gateEnds.shift()!;
-      this.#gateTags.shift();
-    }
-    return this.#gateEnds.length === 0 ? this.reply.length : ready;
+    if (this.#outbox.isEmpty && this.isClosing && !this.#isParked) this.socket.end();
   }
 
   /** Goes on with what had to wait for replies to leave. */
