@@ -23,6 +23,7 @@ export class Housekeeping {
   readonly #sweep: ExpirySweep;
   readonly #diskTimer: Timer;
   readonly #sweepTimer: Timer;
+  readonly #removals = new Set<Promise<void>>();
   #isClosing = false;
   #sequenceSeen = 0;
   #idleSeconds = 0;
@@ -43,10 +44,12 @@ export class Housekeeping {
     this.#checkDisk();
   }
 
-  close(): void {
+  /** Begins nothing more; resolves when what runs now has ended. */
+  async close(): Promise<void> {
     this.#isClosing = true;
     this.#diskTimer.cancel();
     this.#sweepTimer.cancel();
+    await Promise.allSettled(this.#removals);
   }
 
   /** Once a second: work that only the clock makes due. */
@@ -110,10 +113,13 @@ export class Housekeeping {
 
   /** find() removes what has expired. */
   async #removeIfExpired(bytes: Buffer, start: number, end: number): Promise<void> {
-    await this.#store.runUnit(() => {
+    if (this.#isClosing) return;
+    const removal = this.#store.runUnit(() => {
       this.#store.select(bytes, start, end);
       this.#store.find();
     });
+    this.#removals.add(removal);
+    await removal.finally(() => this.#removals.delete(removal));
   }
 
   #report(work: Promise<void>): void {

@@ -445,7 +445,7 @@ export class Store {
 
   /** Syncs everything and lets go of the files. Nothing may be running. */
   async close(): Promise<void> {
-    this.housekeeping.close();
+    await this.housekeeping.close();
     await this.#parts.pipeline.finish();
     await this.#parts.segments.close();
     await this.#parts.lsm.close();
