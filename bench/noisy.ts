@@ -35,11 +35,14 @@ const WAITED_SHARE_MAX = 0.25;
 const CLOCK_SLACK_MS = 2;
 const LOAD_VALUE = Buffer.alloc(64, "v");
 
-export interface NoisyOptions {
+export interface NoisySizes {
   keys: number;
   largeBytes: number;
   seconds: number;
   flushIntervalMs: number;
+}
+
+export interface NoisyOptions extends NoisySizes {
   maxmemory: string;
   target: string | undefined;
   portBase: number;
@@ -75,7 +78,7 @@ export async function noisy(options: NoisyOptions): Promise<number> {
   const workspace = await Workspace.open(options);
   const settings = { fsync: "everysec", maxmemory: options.maxmemory } as const;
   const server = await workspace.start(targetKind(options.target), settings);
-  const result = await measure(options, server);
+  const result = await measureNoisy(options, server);
   await server.stop();
   workspace.close();
   print(options, result);
@@ -88,7 +91,11 @@ export async function noisy(options: NoisyOptions): Promise<number> {
   return missed;
 }
 
-async function measure(options: NoisyOptions, server: ServerProcess): Promise<NoisyResult> {
+/** Loads, disturbs and checks one server, which it kills and starts again. */
+export async function measureNoisy(
+  options: NoisySizes,
+  server: ServerProcess,
+): Promise<NoisyResult> {
   const progress = new Progress();
   const { port } = server;
   progress.show(`loading ${options.keys} keys`, true);
@@ -123,7 +130,7 @@ async function measure(options: NoisyOptions, server: ServerProcess): Promise<No
 }
 
 async function runClients(
-  { keys, largeBytes, seconds, flushIntervalMs }: NoisyOptions,
+  { keys, largeBytes, seconds, flushIntervalMs }: NoisySizes,
   port: number,
 ): Promise<{ probe: ProberReport; hostile: HostileReport }> {
   const probing: ProberSpec = { port, intervalMs: PROBE_INTERVAL_MS, keys: PROBE_KEYS };

@@ -24,7 +24,8 @@ export class LargeMemory {
   }
 
   get isHeld(): boolean {
-    return this.#work.heldBytes > 0 || this.#spent.length > 0;
+    const { heldBytes, slabs } = this.#work;
+    return heldBytes > 0 || slabs.length > 0 || this.#spent.length > 0;
   }
 
   /** Takes memory for an argument that has begun to arrive; returns what to wait for, undefined: nothing. */

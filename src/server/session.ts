@@ -274,11 +274,8 @@ export class Session {
 
   /** Without memory for a large argument that has begun to arrive, the rest of it waits in the client. */
   #admitLarge(): void {
-    if (this.#isClosed) {
-      this.#releaseLarge();
-      return;
-    }
-    const wait = this.#large.admit(this.parser.awaitedLarge);
+    if (this.#isClosed) this.#releaseLarge();
+    const wait = this.#large.admit(this.#isClosed ? undefined : this.parser.awaitedLarge);
     if (wait === undefined) return;
     this.#pause();
     wait.then(

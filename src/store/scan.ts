@@ -27,7 +27,8 @@ import { emptyQuery, ownQuery } from "./records.ts";
 import type { Resident, Segments } from "./segments.ts";
 
 const TWO_32 = 0x1_0000_0000;
-const POSITIONS = SLOT_COUNT * TWO_32;
+/** Cursors are below. */
+export const POSITIONS = SLOT_COUNT * TWO_32;
 const CHAIN_POSITIONS = POSITIONS / CHAIN_COUNT;
 /** Records of tables that one page looks at beyond what it returns: tombstones, chunks, overwritten ones. */
 const EXAMINED_MAX = 4096;

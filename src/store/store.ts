@@ -11,6 +11,7 @@
 import { assert } from "../base/assert.ts";
 import type { HashSeed } from "../base/order-hash.ts";
 import { RecordFlag, RecordType } from "../base/record.ts";
+import type { SlabPool } from "../base/slab-pool.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import type { Memtable } from "../lsm/memtable.ts";
 import { isLiveType, RecordView } from "../lsm/order-key.ts";
@@ -271,7 +272,7 @@ export class Store {
     const { bytes, keyStart, keyEnd } = this.#records.query;
     const key = Buffer.from(bytes.subarray(keyStart, keyEnd));
     this.#admit(length);
-    const { slabs } = this.#parts.options.largeBytes;
+    const { slabs } = this;
     const fold = this.foldValues([key], { from: 0, to: length }, () => new PiecesFold(slabs));
     fold.giveTo(this.#work.slabs);
     return fold.pieces;
@@ -280,15 +281,22 @@ export class Store {
   /** Waits until `length` bytes of memory are free for a copy of a large value. */
   #admit(length: number): void {
     const work = this.#work;
-    const { largeBytes } = this.#parts.options;
     if (this.#records.hasWrites) return;
-    const take = async (): Promise<void> => {
-      // Who holds some already must not wait for others, who may wait for it.
-      if (work.heldBytes > 0) largeBytes.force(length);
-      else await largeBytes.acquire(length);
-      work.heldBytes += length;
-    };
-    this.prepare(take, `admit ${length}`);
+    this.prepare(() => this.hold(work, length), `admit ${length}`);
+  }
+
+  /** Takes memory for large values and replies as soon as it is free; the owner of `work` gives it back. */
+  async hold(work: UnitWork, bytes: number): Promise<void> {
+    const { largeBytes } = this.#parts.options;
+    // Who holds some already must not wait for others, who may wait for it.
+    if (work.heldBytes > 0) largeBytes.force(bytes);
+    else await largeBytes.acquire(bytes);
+    work.heldBytes += bytes;
+  }
+
+  /** Where large replies may be put; the owner of the unit's work gives slabs back that are noted there. */
+  get slabs(): SlabPool {
+    return this.#parts.options.largeBytes.slabs;
   }
 
   /**

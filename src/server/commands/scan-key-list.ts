@@ -1,23 +1,37 @@
 /**
- * Keys encoded as the bulk strings of a reply, in pieces: a list of millions holds no object per key.
+ * Keys encoded as the bulk strings of a reply, in slabs: a list of millions holds no object per key.
  */
 import { copyBytes } from "../../base/bytes.ts";
+import { SLAB_BYTES, type SlabPool } from "../../base/slab-pool.ts";
 import type { ReplyWriter } from "../../resp/reply-writer.ts";
 
-const PIECE_BYTES_MIN = 4 * 1024;
-const PIECE_BYTES_MAX = 1024 * 1024;
+/** The first piece is no slab: most lists are short. */
+const FIRST_BYTES = 4 * 1024;
 /** `$`, up to five digits and two CRLF. */
 const FRAME_BYTES_MAX = 10;
 
 export class KeyList {
   count = 0;
+  readonly #pool: SlabPool;
+  readonly #slabs: Buffer[];
   readonly #pieces: Buffer[] = [];
-  #piece = Buffer.allocUnsafeSlow(PIECE_BYTES_MIN);
+  #piece: Buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
   #length = 0;
+
+  /** Notes the slabs that it takes from the pool in `slabs`, whose owner gives them back. */
+  constructor(pool: SlabPool, slabs: Buffer[]) {
+    this.#pool = pool;
+    this.#slabs = slabs;
+  }
+
+  /** Bytes of the slabs in use. */
+  get byteLength(): number {
+    return this.#pieces.length * SLAB_BYTES;
+  }
 
   add(key: Buffer): void {
     this.count++;
-    if (this.#piece.length - this.#length < key.length + FRAME_BYTES_MAX) this.#nextPiece(key);
+    if (this.#piece.length - this.#length < key.length + FRAME_BYTES_MAX) this.#nextPiece();
     const piece = this.#piece;
     this.#length += piece.write(`$${key.length}\r\n`, this.#length, "latin1");
     copyBytes(key, 0, key.length, piece, this.#length);
@@ -35,10 +49,10 @@ export class KeyList {
     reply.crlf();
   }
 
-  #nextPiece(key: Buffer): void {
+  #nextPiece(): void {
     if (this.#length > 0) this.#pieces.push(this.#piece.subarray(0, this.#length));
     this.#length = 0;
-    const size = Math.min(PIECE_BYTES_MAX, this.#piece.length * 2);
-    this.#piece = Buffer.allocUnsafeSlow(Math.max(size, key.length + FRAME_BYTES_MAX));
+    this.#piece = this.#pool.take();
+    this.#slabs.push(this.#piece);
   }
 }

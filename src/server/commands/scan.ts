@@ -6,7 +6,7 @@
  * reads everything in one go, so that the transaction stays one step.
  */
 import { Glob } from "../../base/glob.ts";
-import type { ScannedKey } from "../../store/scan.ts";
+import { POSITIONS, type ScannedKey } from "../../store/scan.ts";
 import { integerArgument, isWord, NOT_AN_INTEGER, SYNTAX_ERROR } from "../arguments.ts";
 import type { CommandContext, Handlers } from "../handler.ts";
 import { KeyList } from "./scan-key-list.ts";
@@ -17,6 +17,8 @@ const COUNT_DEFAULT = 10;
 /** Keys that KEYS reads between looks at the clock. */
 const SLICE_KEYS = 256;
 const SLICE_MS = 1;
+/** A list of keys that becomes longer waits for memory. */
+const LIST_BYTES_FREE = 1 << 20;
 /** Steps of pattern matching after which a SCAN ends its page; the same in KEYS ends a slice. */
 const MATCH_STEPS_MAX = 1 << 19;
 /** One more than the largest number that strtoul() takes. */
@@ -133,7 +135,7 @@ function keys(context: CommandContext): void {
     list = store.prepare(() => collect(context, glob), "keys");
     store.tagNewest();
   } else {
-    list = new KeyList();
+    list = new KeyList(store.slabs, session.work.slabs);
     let cursor = 0;
     do {
       const page = store.scan(cursor, SLICE_KEYS);
@@ -147,8 +149,9 @@ function keys(context: CommandContext): void {
 /** The keys that match, read over as many turns as it takes: each is there that exists all the while. */
 async function collect({ store, server, session }: CommandContext, glob: Glob): Promise<KeyList> {
   const { clock } = server;
-  const list = new KeyList();
+  const list = new KeyList(store.slabs, session.work.slabs);
   let page: { next: number; keys: readonly ScannedKey[] } = { next: 0, keys: [] };
+  let heldBytes = LIST_BYTES_FREE;
   let sliceEndMs = clock.monotonicMs() + SLICE_MS;
   do {
     await store.runUnit(() => {
@@ -161,6 +164,11 @@ async function collect({ store, server, session }: CommandContext, glob: Glob): 
       if (session.isClosed) return list;
       sliceEndMs = clock.monotonicMs() + SLICE_MS;
     }
+    if (list.byteLength <= heldBytes || page.next === 0) continue;
+    // Hashes are uniform: what has been read tells how long the list will be.
+    const bytes = Math.ceil((list.byteLength * POSITIONS) / page.next) - heldBytes;
+    heldBytes += bytes;
+    await store.hold(session.work, bytes);
   } while (page.next !== 0);
   return list;
 }

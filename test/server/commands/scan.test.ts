@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { SlabPool } from "../../../src/base/slab-pool.ts";
 import { ReplyWriter } from "../../../src/resp/reply-writer.ts";
 import { cursorAt } from "../../../src/server/commands/scan.ts";
 import { KeyList } from "../../../src/server/commands/scan-key-list.ts";
@@ -34,7 +35,7 @@ describe("cursorAt reads what strtoul() reads", () => {
 
 describe("KeyList", () => {
   function replyOf(keys: readonly Buffer[]): string {
-    const list = new KeyList();
+    const list = new KeyList(new SlabPool(0), []);
     for (const key of keys) list.add(key);
     const writer = new ReplyWriter();
     list.reply(writer);
