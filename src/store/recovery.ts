@@ -122,10 +122,12 @@ class Recovery {
     for (let i = names.length - 1; i > 0; i--) {
       if (segmentNumberOf(names[i]!) === segmentNumberOf(names[i - 1]!)! + 1) continue;
       const { views, size } = this.#load(names[i]!);
-      const isFrame = readSegmentHeader(views, size) !== undefined;
-      if (!isFrame || frameLengthAt(views, SEGMENT_HEADER_BYTES, size) === 0) return 0;
+      const isFrame =
+        readSegmentHeader(views, size) !== undefined &&
+        frameLengthAt(views, SEGMENT_HEADER_BYTES, size) > 0;
+      if (!isFrame) continue;
       const { firstSequence } = readFrame(views, SEGMENT_HEADER_BYTES);
-      return firstSequence <= this.#effects.flushedSequence ? i : 0;
+      if (firstSequence <= this.#effects.flushedSequence) return i;
     }
     return 0;
   }
