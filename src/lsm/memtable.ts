@@ -196,7 +196,7 @@ export class Memtable {
 
   /**
    * Reads the buckets and records that lookups of these hashes will need. The loads do not depend on each other, so
-   * the processor waits for all of them about as long as for one. Hot: bench/micro/memtable-warm.bench.ts.
+   * the processor waits for all of them about as long as for one.
    */
   warm(hashes: Int32Array, count: number): void {
     const buckets = this.#buckets;

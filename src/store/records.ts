@@ -92,6 +92,8 @@ export class Records {
   readonly #undo: (() => void)[] = [];
   #indexHash = 0;
   #hasWrites = false;
+  /** `tag` when the open unit began. */
+  #unitTag = 0;
   /** Frame index of the newest deletion of all keys: "absent" may depend on it. */
   #deletionIndex = 0;
   /** Deletions of all keys whose frames are not committed and durable: sequence and frame index, oldest first. */
@@ -136,6 +138,7 @@ export class Records {
 
   beginUnit(): void {
     this.#hasWrites = false;
+    this.#unitTag = this.tag;
   }
 
   endUnit(): void {
@@ -150,6 +153,8 @@ export class Records {
   /** Takes back everything since beginUnit(). */
   abortUnit(): void {
     if (!this.#hasWrites) return;
+    // What is taken back is in no frame, and nothing may wait for that.
+    this.tag = this.#unitTag;
     this.#hasWrites = false;
     while (this.#undo.length > 0) this.#undo.pop()!();
     this.#memtable.undo();

@@ -92,6 +92,7 @@ export class RawConnection {
   #socket: { write(bytes: Uint8Array): number; end(): void } | undefined;
   #received: Uint8Array = new Uint8Array(0);
   #closed = false;
+  #unsent: Buffer = Buffer.alloc(0);
   #wake: (() => void) | undefined;
 
   static async open(port: number): Promise<RawConnection> {
@@ -105,6 +106,7 @@ export class RawConnection {
       hostname: "127.0.0.1",
       port,
       socket: {
+        drain: () => this.#flush(),
         data: (_socket, chunk) => {
           this.#received = Buffer.concat([this.#received, chunk]);
           this.#wake?.();
@@ -117,8 +119,15 @@ export class RawConnection {
     });
   }
 
+  /** Sends all of `bytes`, as fast as the server takes them. */
   send(bytes: Uint8Array): void {
-    this.#socket?.write(bytes);
+    this.#unsent = Buffer.concat([this.#unsent, bytes]);
+    this.#flush();
+  }
+
+  #flush(): void {
+    const written = this.#socket?.write(this.#unsent) ?? 0;
+    this.#unsent = this.#unsent.subarray(Math.max(0, written));
   }
 
   /** The next reply's bytes; undefined when the server closed the connection first. Throws after three seconds. */
