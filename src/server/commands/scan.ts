@@ -153,6 +153,10 @@ async function collect({ store, server, session }: CommandContext, glob: Glob): 
   let page: { next: number; keys: readonly ScannedKey[] } = { next: 0, keys: [] };
   let heldBytes = LIST_BYTES_FREE;
   let sliceEndMs = clock.monotonicMs() + SLICE_MS;
+  const nextTurn = async (): Promise<void> => {
+    await new Promise<void>((resolve) => clock.immediate(resolve));
+    sliceEndMs = clock.monotonicMs() + SLICE_MS;
+  };
   do {
     await store.runUnit(() => {
       page = store.scan(page.next, SLICE_KEYS);
@@ -160,10 +164,11 @@ async function collect({ store, server, session }: CommandContext, glob: Glob): 
     for (const { key } of page.keys) {
       addIfMatching(list, glob, key);
       if (clock.monotonicMs() < sliceEndMs) continue;
-      await new Promise<void>((resolve) => clock.immediate(resolve));
+      await nextTurn();
       if (session.isClosed) return list;
-      sliceEndMs = clock.monotonicMs() + SLICE_MS;
     }
+    // Pages of deleted keys are empty, and cost as much.
+    if (clock.monotonicMs() >= sliceEndMs) await nextTurn();
     if (list.byteLength <= heldBytes || page.next === 0) continue;
     // Hashes are uniform: what has been read tells how long the list will be.
     const bytes = Math.ceil((list.byteLength * POSITIONS) / page.next) - heldBytes;
