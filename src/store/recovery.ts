@@ -152,7 +152,12 @@ class Recovery {
   #position(): LogPosition {
     const last = this.#last;
     if (last === undefined) {
-      return { ...LOG_START, nextSequence: Math.max(1, this.#effects.flushedSequence) };
+      return {
+        ...LOG_START,
+        // As the header of a kept segment without frames says, or the next recovery would not take its frames.
+        nextIndex: this.#segments.at(-1)?.firstIndex ?? LOG_START.nextIndex,
+        nextSequence: Math.max(1, this.#effects.flushedSequence),
+      };
     }
     return {
       nextIndex: last.index + 1,
@@ -185,7 +190,8 @@ class Recovery {
     }
     const isLast = end === size && isRight && rest.length === 0;
     if (!isLast) {
-      const missing = this.#last === undefined ? this.#firstMissing(header) : this.#last.index + 1;
+      const missing =
+        this.#last === undefined ? this.#firstMissing(arena, size, header) : this.#last.index + 1;
       this.#requireNotDurable({ path, missing }, { arena, end, size }, rest);
     }
     this.#cut(segment, end, { size, isRight, rest });
@@ -197,9 +203,15 @@ class Recovery {
     return first.firstSequence <= Math.max(1, this.#effects.flushedSequence);
   }
 
-  /** Index of the first frame that should be there, when no frame is: the file before may be what is missing. */
-  #firstMissing(header: SegmentHeader | undefined): number {
-    return Math.max(1, (header?.firstIndex ?? 1) - 1);
+  /**
+   * Index of the first frame that should be there, when none of the log is good: that of the file's first one, or the
+   * one before it when the file is whole and what comes before it is missing.
+   */
+  #firstMissing(arena: Arena, size: number, header: SegmentHeader | undefined): number {
+    if (header === undefined) return 1;
+    if (frameLengthAt(arena, SEGMENT_HEADER_BYTES, size) === 0) return header.firstIndex;
+    const isHole = !this.#followsTables(readFrame(arena, SEGMENT_HEADER_BYTES));
+    return isHole ? Math.max(1, header.firstIndex - 1) : header.firstIndex;
   }
 
   #isOwn(seed: HashSeed): boolean {
