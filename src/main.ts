@@ -13,10 +13,11 @@ import { CorruptionError, DiskError, StartupError } from "./base/errors.ts";
 import { DiskFileSystem } from "./base/file-system.ts";
 import { SystemHost } from "./base/host.ts";
 import { createLogger, type RootLogger } from "./base/logger.ts";
-import { SystemProcessMemory } from "./base/process-memory.ts";
+import { SystemProcessMemory, SystemProcessMemory } from "./base/process-memory.ts";
 import { Config } from "./config/config.ts";
 import { informationFor } from "./config/help.ts";
 import { WorkerExecutor } from "./lsm/storage-executor.ts";
+import { MemoryGuard } from "./memory-guard.ts";
 import { divideMemory } from "./memory-plan.ts";
 import { Server } from "./server/server.ts";
 import { openStore } from "./store/open-store.ts";
@@ -61,6 +62,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   });
   log.info({ ...recovery, ms: Math.round(clock.monotonicMs() - startMs) }, "recovered");
 
+  const guard = new MemoryGuard(new SystemProcessMemory(), config.memoryBytes, clock);
   let stoppingSinceMs = 0;
   const stop = async (): Promise<void> => {
     if (stoppingSinceMs !== 0) {
@@ -70,6 +72,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     }
     stoppingSinceMs = clock.monotonicMs();
     log.info({}, "stopping");
+    guard.stop();
     await server!.stop();
     await store.close();
     lock.release();

@@ -4,12 +4,14 @@
  */
 import { SystemClock, type Timer } from "../base/clock.ts";
 import { DiskFileSystem } from "../base/file-system.ts";
+import { SystemProcessMemory } from "../base/process-memory.ts";
 import { JobRunner } from "./job-runner.ts";
 import { plainError, type WorkerRequest, type WorkerResponse } from "./storage-message.ts";
 
 declare const self: Worker;
 
 const clock = new SystemClock();
+const memory = new SystemProcessMemory();
 const runner = new JobRunner(new DiskFileSystem(), () => clock.monotonicMicros());
 let pumping = false;
 let resting: Timer | undefined;
@@ -27,6 +29,8 @@ function pump(): void {
     return;
   }
   pumping = false;
+  // A job's arrays are garbage now, and this thread may rest for long.
+  memory.collect();
   if (!closing) return;
   runner.close();
   send({ kind: "closed" });
