@@ -19,9 +19,10 @@ export class ByteBudget {
   readonly #waiters: Waiter[] = [];
   #used = 0;
 
-  constructor(capacity: number) {
+  /** `collect` as SlabPool's. */
+  constructor(capacity: number, collect?: () => void) {
     this.capacity = capacity;
-    this.slabs = new SlabPool(capacity);
+    this.slabs = new SlabPool(capacity, collect);
   }
 
   get used(): number {

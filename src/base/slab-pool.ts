@@ -7,14 +7,27 @@
  */
 
 export const SLAB_BYTES = 256 * 1024;
+/** Bytes of buffers that have become garbage after which the collector is called. */
+const GARBAGE_BYTES_MAX = 16 * 1024 * 1024;
 
 export class SlabPool {
   readonly #free: Buffer[] = [];
   readonly #keptMax: number;
+  readonly #collect: () => void;
+  #garbageBytes = 0;
 
-  /** Keeps at most `keptBytes` that are not in use. */
-  constructor(keptBytes: number) {
+  /** Keeps at most `keptBytes` that are not in use. `collect` starts the collector, without waiting for it. */
+  constructor(keptBytes: number, collect: () => void = () => undefined) {
     this.#keptMax = Math.ceil(keptBytes / SLAB_BYTES);
+    this.#collect = collect;
+  }
+
+  /** Buffers of so many bytes have been copied into slabs and are garbage. */
+  noteGarbage(bytes: number): void {
+    this.#garbageBytes += bytes;
+    if (this.#garbageBytes < GARBAGE_BYTES_MAX) return;
+    this.#garbageBytes = 0;
+    this.#collect();
   }
 
   take(): Buffer {

@@ -11,6 +11,17 @@ test("SlabPool hands out what was given back, and keeps no more than it is allow
   expect(pool.take()).not.toBe(second!);
 });
 
+test("SlabPool calls the collector once per 16 MiB of garbage", () => {
+  let calls = 0;
+  const pool = new SlabPool(0, () => {
+    calls++;
+  });
+  for (let i = 0; i < 63; i++) pool.noteGarbage(SLAB_BYTES);
+  expect(calls).toBe(0);
+  for (let i = 0; i < 65; i++) pool.noteGarbage(SLAB_BYTES);
+  expect(calls).toBe(2);
+});
+
 test("SlabWriter fills slabs to the end, whatever the sizes of what it is given", () => {
   const slabs: Buffer[] = [];
   const writer = new SlabWriter(new SlabPool(0), slabs);
