@@ -13,7 +13,7 @@ import { CorruptionError, DiskError, StartupError } from "./base/errors.ts";
 import { DiskFileSystem } from "./base/file-system.ts";
 import { SystemHost } from "./base/host.ts";
 import { createLogger, type RootLogger } from "./base/logger.ts";
-import { SystemProcessMemory, SystemProcessMemory } from "./base/process-memory.ts";
+import { SystemProcessMemory } from "./base/process-memory.ts";
 import { Config } from "./config/config.ts";
 import { informationFor } from "./config/help.ts";
 import { WorkerExecutor } from "./lsm/storage-executor.ts";
