@@ -208,7 +208,8 @@ class Recovery {
    * one before it when the file is whole and what comes before it is missing.
    */
   #firstMissing(arena: Arena, size: number, header: SegmentHeader | undefined): number {
-    if (header === undefined) return 1;
+    // A segment without frames before it says where they begin.
+    if (header === undefined) return this.#segments.at(-1)?.firstIndex ?? 1;
     if (frameLengthAt(arena, SEGMENT_HEADER_BYTES, size) === 0) return header.firstIndex;
     const isHole = !this.#followsTables(readFrame(arena, SEGMENT_HEADER_BYTES));
     return isHole ? Math.max(1, header.firstIndex - 1) : header.firstIndex;
