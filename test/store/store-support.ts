@@ -2,9 +2,10 @@
  * A real Store on a temporary directory, with segments of a MiB so that a few thousand writes make flushes, and what
  * tests of it need: a clock whose wall time can be moved, a kill, and a model of what the store must hold.
  */
-import { ByteBudget } from "../../src/base/byte-budget.ts";
+
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { ByteBudget } from "../../src/base/byte-budget.ts";
 import { SystemClock, type Timer } from "../../src/base/clock.ts";
 import { DiskFileSystem } from "../../src/base/file-system.ts";
 import { InlineExecutor, type StorageExecutor } from "../../src/lsm/storage-executor.ts";
