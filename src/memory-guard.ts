@@ -7,9 +7,9 @@ import type { ProcessMemory } from "./base/process-memory.ts";
 
 const INTERVAL_MS = 100;
 /** Share of the budget from which garbage is collected at every look. */
-const COLLECT_SHARE = 0.7;
+const COLLECT_SHARE = 0.65;
 /** A collection takes some milliseconds; no more than one in so many looks. */
-const LOOKS_BETWEEN = 4;
+const LOOKS_BETWEEN = 3;
 
 export class MemoryGuard {
   readonly #memory: ProcessMemory;

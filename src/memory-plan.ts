@@ -23,7 +23,7 @@ const SEGMENT_BYTES_MIN = 4 * MIB;
 const SEGMENT_BYTES_MAX = 64 * MIB;
 /** A pool of at least this many segments: one fills while others are flushed. */
 const SEGMENTS_WANTED = 8;
-const SEGMENT_SHARE = 0.2;
+const SEGMENT_SHARE = 0.16;
 const SEGMENT_POOL_MAX = 4096 * MIB;
 const CACHE_SHARE = 0.08;
 const CLIENT_SHARE = 0.125;
