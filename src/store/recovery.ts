@@ -121,15 +121,22 @@ class Recovery {
   #leftOver(names: readonly string[]): number {
     for (let i = names.length - 1; i > 0; i--) {
       if (segmentNumberOf(names[i]!) === segmentNumberOf(names[i - 1]!)! + 1) continue;
-      const { views, size } = this.#load(names[i]!);
-      const isFrame =
-        readSegmentHeader(views, size) !== undefined &&
-        frameLengthAt(views, SEGMENT_HEADER_BYTES, size) > 0;
-      if (!isFrame) continue;
-      const { firstSequence } = readFrame(views, SEGMENT_HEADER_BYTES);
-      if (firstSequence <= this.#effects.flushedSequence) return i;
+      const firstSequence = this.#firstSequence(names.slice(i));
+      if (firstSequence !== undefined && firstSequence <= this.#effects.flushedSequence) return i;
     }
     return 0;
+  }
+
+  /** Sequence that the first frame in these files starts with; segments without frames may come before it. */
+  #firstSequence(names: readonly string[]): number | undefined {
+    for (const name of names) {
+      const { views, size } = this.#load(name);
+      if (readSegmentHeader(views, size) === undefined) return undefined;
+      if (frameLengthAt(views, SEGMENT_HEADER_BYTES, size) > 0)
+        return readFrame(views, SEGMENT_HEADER_BYTES).firstSequence;
+      if (size > SEGMENT_HEADER_BYTES) return undefined;
+    }
+    return undefined;
   }
 
   /** A whole file, in memory of its own. */
