@@ -9,9 +9,9 @@ const CHECKS = [
   { name: "lint", script: "@biomejs/biome/bin/biome", args: ["check"] },
 ];
 
-/** REQUIRES: installPackages({ dev: true }). Runs every check; counts how many passed and failed. */
+/** REQUIRES: installPackages({ dev: true }). Runs every check; `names`: those that failed. */
 export function runChecks() {
-  let failed = 0;
+  const names = [];
   for (const check of CHECKS) {
     const script = join(ROOT, "node_modules", check.script);
     const result = spawnSync(process.execPath, [script, ...check.args], {
@@ -19,11 +19,11 @@ export function runChecks() {
       stdio: ["ignore", 2, 2],
     });
     if (result.status !== 0) {
-      failed++;
+      names.push(check.name);
       say(`dkv: check failed: ${check.name}`);
     }
   }
-  return { passed: CHECKS.length - failed, failed };
+  return { passed: CHECKS.length - names.length, failed: names.length, names };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -2,23 +2,27 @@
  * `npm test`: installs what tests need, then runs the checks and every test. `npm test -- test/wal` runs only
  * the tests of these paths (arguments go to bun test) and leaves the checks out.
  *
- * The last line is `N passed, N failed`, a check counting as one. The exit code is 0 only if nothing failed and
- * at least one test ran.
+ * What failed is repeated at the end, since the output above it is long. The last line is `N passed, N failed`, a
+ * check counting as one. The exit code is 0 only if nothing failed and at least one test ran.
  */
 import { spawn } from "node:child_process";
+import { StringDecoder } from "node:string_decoder";
 import { runChecks } from "./checks.mjs";
+import { Failures } from "./failures.mjs";
 import { findBun, installNeeds, installPackages, ROOT, say } from "./toolchain.mjs";
 
 /** Runs bun test, shows what it prints, and reads its summary (` 12 pass`, ` 1 fail`). */
-function runTests(bun, args) {
+function runTests(bun, args, failures) {
   return new Promise((resolve) => {
     const child = spawn(bun, ["test", ...args], {
       cwd: ROOT,
       stdio: ["ignore", "inherit", "pipe"],
     });
     let tail = "";
+    const decoder = new StringDecoder("utf8");
     child.stderr.on("data", (chunk) => {
       process.stderr.write(chunk);
+      failures.add(decoder.write(chunk));
       tail = (tail + chunk.toString("latin1")).slice(-4096);
     });
     for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(signal));
@@ -36,10 +40,13 @@ function runTests(bun, args) {
 const args = process.argv.slice(2);
 installPackages({ dev: true });
 installNeeds("test");
-const checks = args.length === 0 ? runChecks() : { passed: 0, failed: 0 };
-const tests = await runTests(findBun(), args);
+const checks = args.length === 0 ? runChecks() : { passed: 0, failed: 0, names: [] };
+const failures = new Failures();
+const tests = await runTests(findBun(), args, failures);
 const noneRan = tests.passed === 0 && tests.failed === 0;
 if (noneRan) say("dkv: no test ran");
 const failed = checks.failed + tests.failed;
+for (const line of failures.report(tests.failed > 0)) process.stdout.write(`${line}\n`);
+for (const name of checks.names) process.stdout.write(`check failed: ${name}; see the top\n`);
 process.stdout.write(`${checks.passed + tests.passed} passed, ${failed} failed\n`);
 process.exitCode = failed > 0 || noneRan ? 1 : 0;
