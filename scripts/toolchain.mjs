@@ -11,10 +11,12 @@ import {
   chmodSync,
   constants,
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { constants as osConstants } from "node:os";
@@ -24,6 +26,8 @@ import { fileURLToPath } from "node:url";
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const MODULES = join(ROOT, "node_modules");
+/** Programs under names that the machine's packages do not give them. */
+const NAMED_PROGRAMS = join(MODULES, ".programs");
 const INSTALL_LOCK = join(ROOT, ".install.lock");
 const INSTALL_POLL_MS = 200;
 const APT_TIMEOUT_MS = 180_000;
@@ -31,7 +35,7 @@ const APT_TIMEOUT_MS = 180_000;
 /**
  * Programs that tests or benchmarks start. `usedFor`: where their absence is reported, because what needs them skips
  * itself. `installedFor`: where they are installed if that is allowed. Debian starts a server that it installs, so
- * tests never install one.
+ * redis-server's own package never is: see nameRedisServer().
  */
 const NEEDS = [
   {
@@ -50,10 +54,17 @@ const NEEDS = [
   },
   {
     program: "redis-server",
-    debian: "redis-server",
+    debian: "redis-tools",
     usedFor: ["test", "bench"],
-    installedFor: ["bench"],
+    installedFor: ["test", "bench"],
     skips: "smoke runs of the benchmarks, comparison with Redis",
+  },
+  {
+    program: "strace",
+    debian: "strace",
+    usedFor: ["test"],
+    installedFor: ["test"],
+    skips: "tests with a failing disk",
   },
 ];
 
@@ -240,8 +251,24 @@ function isMissing(need) {
   return pathLookup(need.program).length === 0;
 }
 
+/**
+ * Redis's programs are one file that looks at the name it is called by, and Debian's redis-tools has it as
+ * redis-check-rdb. Under the name redis-server it is the server, without a service that starts by itself.
+ */
+function nameRedisServer() {
+  const [program] = pathLookup("redis-check-rdb");
+  if (program === undefined || pathLookup("redis-server").length > 0) return;
+  const asked = spawnSync(program, ["--version"], { argv0: "redis-server", encoding: "utf8" });
+  if (!asked.stdout?.startsWith("Redis server")) return;
+  mkdirSync(NAMED_PROGRAMS, { recursive: true });
+  const path = join(NAMED_PROGRAMS, "redis-server");
+  if (!existsSync(path)) symlinkSync(program, path);
+  process.env.PATH = `${NAMED_PROGRAMS}${delimiter}${process.env.PATH ?? ""}`;
+}
+
 /** Installs the programs of one purpose if that is allowed here; else says what is missing and what it skips. */
 export function installNeeds(purpose) {
+  nameRedisServer();
   const missing = NEEDS.filter((need) => need.usedFor.includes(purpose) && isMissing(need));
   const wanted = missing.filter((need) => need.installedFor.includes(purpose));
   const mayInstall = process.getuid?.() === 0 && pathLookup("apt-get").length > 0;
@@ -250,6 +277,7 @@ export function installNeeds(purpose) {
     say(`dkv: installing ${packages.join(", ")}`);
     aptGet("update");
     aptGet("install", "-y", "--no-install-recommends", ...packages);
+    nameRedisServer();
   }
   for (const need of missing.filter(isMissing)) {
     say(`dkv: no ${need.program} (Debian: ${need.debian}), so this is skipped: ${need.skips}`);
