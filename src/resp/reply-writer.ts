@@ -3,13 +3,19 @@
  * (https://redis.io/docs/latest/develop/reference/protocol-spec/).
  *
  * Hot: a reply costs a few stores into the buffer; no object is made per reply. Buffers come from a pool and
- * go back once their bytes have left, so an idle connection holds none.
+ * go back once their bytes have left, so an idle connection holds none. The pool keeps long ones too: a new one costs a
+ * page fault for every 4 KiB, more than all that is copied into it.
  */
 
 import { copyBytes } from "../base/bytes.ts";
 
+/** The smallest buffer of the pool; each class is twice as large as the one before. */
 const POOLED_BYTES = 16 * 1024;
-const POOL_BUFFERS_MAX = 256;
+const POOLED_CLASSES = 5;
+const POOLED_BYTES_MAX = POOLED_BYTES << (POOLED_CLASSES - 1);
+/** Bytes kept of the smallest class, which every connection uses, and of each of the others. */
+const KEPT_BYTES_MAX = 4 * 1024 * 1024;
+const KEPT_LARGER_BYTES_MAX = 2 * 1024 * 1024;
 /** Shorter pieces are copied. */
 const PIECE_BYTES_MIN = 16 * 1024;
 const NO_BYTES = Buffer.alloc(0);
@@ -23,14 +29,25 @@ const ASTERISK = 0x2a;
 const PLUS = 0x2b;
 const MINUS = 0x2d;
 
-const pool: Buffer[] = [];
+const pool: Buffer[][] = Array.from({ length: POOLED_CLASSES }, () => []);
 
-function takeBuffer(): Buffer {
-  return pool.pop() ?? Buffer.allocUnsafeSlow(POOLED_BYTES);
+/** The class of the smallest pooled buffer that holds so many bytes. REQUIRES: bytes <= POOLED_BYTES_MAX. */
+function classOf(bytes: number): number {
+  return bytes <= POOLED_BYTES ? 0 : 32 - Math.clz32((bytes - 1) / POOLED_BYTES);
+}
+
+function takeBuffer(bytes: number): Buffer {
+  const index = classOf(bytes);
+  return pool[index]!.pop() ?? Buffer.allocUnsafeSlow(POOLED_BYTES << index);
 }
 
 function giveBuffer(buffer: Buffer): void {
-  if (buffer.length === POOLED_BYTES && pool.length < POOL_BUFFERS_MAX) pool.push(buffer);
+  const bytes = buffer.length;
+  if (bytes === 0 || bytes > POOLED_BYTES_MAX) return;
+  const index = classOf(bytes);
+  if (POOLED_BYTES << index !== bytes) return;
+  const keptMax = index === 0 ? KEPT_BYTES_MAX : KEPT_LARGER_BYTES_MAX;
+  if (pool[index]!.length * bytes < keptMax) pool[index]!.push(buffer);
 }
 
 /** A reply encoded once, for replies that never change: `OK`, error words. */
@@ -53,6 +70,8 @@ export class ReplyWriter {
   length = 0;
   /** Bytes that are sent from where they lie, before buffer[at]. In order. */
   readonly pieces: { at: number; bytes: Buffer }[] = [];
+  /** Bytes that the last batch had, as far as a pooled buffer holds them. */
+  #expected = 0;
 
   /** Bytes written and not sent, pieces included. */
   get pendingBytes(): number {
@@ -68,10 +87,11 @@ export class ReplyWriter {
   }
 
   #grow(count: number): void {
-    const needed = this.length + count;
+    // A batch is as long as the one before, most of the time: then nothing is copied from one buffer to the next.
+    const needed = Math.max(this.length + count, this.#expected);
     const grown =
-      needed <= POOLED_BYTES
-        ? takeBuffer()
+      needed <= POOLED_BYTES_MAX
+        ? takeBuffer(needed)
         : Buffer.allocUnsafeSlow(Math.max(needed, this.buffer.length * 2));
     if (this.length > 0) this.buffer.copy(grown, 0, 0, this.length);
     giveBuffer(this.buffer);
@@ -98,6 +118,7 @@ export class ReplyWriter {
   /** Forgets buffer[0, count), which has left through the socket. */
   consume(count: number): void {
     if (count === this.length) {
+      this.#expected = Math.min(count, POOLED_BYTES_MAX);
       giveBuffer(this.buffer);
       this.buffer = NO_BYTES;
       this.length = 0;

@@ -120,6 +120,31 @@ describe("ReplyWriter", () => {
     expect({ length: reply.length, held: reply.buffer.length }).toEqual({ length: 0, held: 0 });
   });
 
+  test("a long buffer that has left is used again, by one writer at a time", () => {
+    const fill = (reply: ReplyWriter, letter: number, length: number) => {
+      const piece = Buffer.alloc(1000, letter);
+      for (let at = 0; at < length; at += piece.length) reply.bulk(piece, 0, piece.length);
+    };
+    for (const length of [15_000, 17_000, 66_000, 200_000]) {
+      const [first, second] = [new ReplyWriter(), new ReplyWriter()];
+      fill(first, 0x61, length);
+      const used = first.buffer;
+      fill(second, 0x62, length);
+      expect(second.buffer === used).toBe(false);
+      const count = Math.ceil(length / 1000);
+      expect(first.buffer.toString("latin1", 0, first.length)).toBe(
+        `$1000\r\n${"a".repeat(1000)}\r\n`.repeat(count),
+      );
+      first.consume(first.length);
+      fill(first, 0x63, 10);
+      expect(first.buffer === used).toBe(true);
+      first.consume(first.length);
+      // The last batch was short.
+      fill(first, 0x63, 10);
+      expect(first.buffer.length).toBe(16 * 1024);
+    }
+  });
+
   test("isErrorAt and lineAt read the reply that starts there", () => {
     const reply = new ReplyWriter();
     reply.ok();
