@@ -125,6 +125,8 @@ export async function openStore(
     segments: recovered.segments,
   });
   await start(log, segments, lsm, replay.deletions);
+  // Recovery relies on the name of a log's first file.
+  if (recovered.segments.length === 0) fileSystem.syncDirectory(walDirectory);
   pipeline = new CommitPipeline(log, options.syncPolicy, {
     clock,
     onCommitted: () => {

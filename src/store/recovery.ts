@@ -7,6 +7,10 @@
  * one was durable, bytes that were promised are gone: CorruptionError, nothing is changed. Otherwise the rest is
  * cut off, and the cut and all that is kept are synced before anything is served. Files before a gap are what is
  * left of a deletion that a crash interrupted, if all that comes before the gap's end is in tables: they go.
+ *
+ * Invariant: a log without a good frame begins with segment 1. Its name is durable before anything is written, and it
+ * goes only when a later frame is durable. So if segments before the first file are missing and no frame is good,
+ * files are lost: CorruptionError.
  */
 import { assert } from "../base/assert.ts";
 import { CorruptionError } from "../base/errors.ts";
@@ -195,6 +199,7 @@ class Recovery {
       this.#keep(segment, end);
       return true;
     }
+    if (this.#last === undefined) this.#requireStart(path, number, header);
     const isLast = end === size && isRight && rest.length === 0;
     if (!isLast) {
       const missing =
@@ -203,6 +208,19 @@ class Recovery {
     }
     this.#cut(segment, end, { size, isRight, rest });
     return false;
+  }
+
+  /** Throws when the log has no good frame, though it began before the file in which it ends. */
+  #requireStart(path: string, number: number, header: SegmentHeader | undefined): void {
+    const first = this.#segments[0] ?? { number, firstIndex: header?.firstIndex };
+    // Segments without a frame before the first one may go, once there is one.
+    if (first.number === 1 || first.firstIndex === 1) return;
+    const before =
+      first.firstIndex === undefined ? "its frames" : `frames before ${first.firstIndex}`;
+    throw new CorruptionError(
+      `the log does not hold ${before}: ${segmentFileName(first.number - 1)} is missing`,
+      { path, offset: 0 },
+    );
   }
 
   /** Whether nothing is missing between what is in tables and the log's first frame. */
@@ -280,6 +298,8 @@ class Recovery {
       this.#cutBytes += this.#sizeOf(name);
       fileSystem.remove(`${directory}/${name}`);
     }
+    // A later file must not outlive the first one, or it would look like one whose predecessors are lost.
+    if (found.rest.length > 0) fileSystem.syncDirectory(directory);
     if (!found.isRight) {
       this.#cutBytes += found.size;
       segment.file.close();

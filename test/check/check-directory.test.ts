@@ -7,6 +7,7 @@ import { writeChecksum } from "../../src/base/checksum.ts";
 import { StartupError } from "../../src/base/errors.ts";
 import { decodeFooter, FOOTER_BYTES, type Footer } from "../../src/lsm/table-format.ts";
 import type { CheckReport } from "../../src/store/check/check-directory.ts";
+import { SEGMENT_HEADER_BYTES } from "../../src/wal/frame.ts";
 import { check, flip, makeSample, type Sample, snapshot } from "./check-support.ts";
 
 let root: string;
@@ -212,6 +213,19 @@ describe("damage in the log", () => {
     expect(report.log.tornBytes).toBeGreaterThan(0);
     expect(report.notes[0]!.path).toBe(segment(directory, -1));
     expect(report.keys!.total).toBeNumber();
+  });
+
+  test("a log of which only the header of a later segment is left is named", () => {
+    for (const bytes of [0, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES + 16]) {
+      const { report, directory } = checkDamaged((copy) => {
+        for (const name of sample.segments.slice(0, -1)) fs.rmSync(path.join(copy, "wal", name));
+        fs.truncateSync(segment(copy, -1), bytes);
+      });
+      expect(messages(report)).toEqual([
+        expect.stringMatching(/^the log has no frame, and segment \d+\.log before it is missing$/),
+      ]);
+      expect(report.damage[0]!.path).toBe(segment(directory, -1));
+    }
   });
 
   test("a log without its unflushed segments is named", () => {

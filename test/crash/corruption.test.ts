@@ -122,6 +122,43 @@ test("a log file that is missing from the middle or the start is refused", async
   expect((await refusal(without)).path).toBe(LOGS[1]!);
 });
 
+test("a log whose first file is lost is refused, whatever is left of the others", async () => {
+  const { image } = await build(false);
+  const whole = image.get(LOGS[1]!)!;
+  const firstFrame = framesOf(whole)[1]!;
+  for (const end of [0, 17, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES + 100, firstFrame]) {
+    const left = new Map(image).set(LOGS[1]!, whole.slice(0, end));
+    left.delete(LOGS[0]!);
+    const error = await refusal(left);
+    expect(error.path).toBe(LOGS[1]!);
+    expect(error.message).toContain("000000000001.log is missing");
+  }
+});
+
+test("a first file with nothing but a header is the start of a log", async () => {
+  const { image } = await build(false);
+  const left = new Map(image).set(LOGS[0]!, image.get(LOGS[0]!)!.slice(0, SEGMENT_HEADER_BYTES));
+  left.delete(LOGS[1]!);
+  const session = await open(left).opened;
+  expect(await session.size()).toBe(0);
+  await session.store.close();
+});
+
+test("the first file of a log has its name on disk before anything is written", async () => {
+  const { fileSystem, opened } = open(NOTHING);
+  const session = await opened;
+  const changes = fileSystem.trace.map(({ change }) => change);
+  const created = changes.findIndex(
+    (change) => change.kind === "create" && change.path === LOGS[0],
+  );
+  const synced = changes.findLastIndex(
+    (change) => change.kind === "sync-directory" && change.path === `${DIRECTORY}/wal`,
+  );
+  expect(created).toBeGreaterThanOrEqual(0);
+  expect(synced).toBeGreaterThan(created);
+  await session.store.close();
+});
+
 test("a torn last frame is cut off, and all before it is there", async () => {
   const { image, contents } = await build(false);
   const path = LOGS[1]!;

@@ -115,7 +115,19 @@ class LogCheck {
       for (const name of names.slice(i + 1)) this.#tornBytes += this.#sizeOf(name);
       break;
     }
+    if (this.#frames === 0) this.#checkStart(names);
     return { report: this.#report(all.length), sources: this.#sources };
+  }
+
+  /** A log without a frame begins with segment 1 (recovery.ts says why). */
+  #checkStart(names: readonly string[]): void {
+    const name = names[0];
+    const number = name === undefined ? 1 : segmentNumberOf(name)!;
+    if (name === undefined || number === 1) return;
+    const segment = this.#findings.attempt(() => this.#load(name), true);
+    if (segment?.header?.firstIndex === 1) return;
+    const message = `the log has no frame, and segment ${segmentFileName(number - 1)} before it is missing`;
+    this.#findings.addLoss(message, `${this.#context.directory}/${name}`, 0);
   }
 
   #report(segments: number): LogReport {
