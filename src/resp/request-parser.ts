@@ -44,6 +44,7 @@ const KEPT_BUFFER_BYTES_MAX = 64 * 1024;
 
 export const TOO_BIG_REQUEST = "ERR Protocol error: too big request";
 
+const NUL = 0x00;
 const CR = 0x0d;
 const LF = 0x0a;
 const ASTERISK = 0x2a;
@@ -276,7 +277,7 @@ export class RequestParser {
 
   /** Redis treats "*-1" as an empty request; any other sign or letter is invalid once the line is whole. */
   #readNegative(from: number): number {
-    const lineEnd = this.#bytes.indexOf(CR, from);
+    const lineEnd = this.#findInLine(CR, from);
     const isLong = lineEnd - from > INLINE_BYTES_MAX;
     if (lineEnd < 0 || isLong || lineEnd + 1 >= this.#end) return NUMBER_INCOMPLETE;
     this.#numberEnd = lineEnd + 2;
@@ -285,9 +286,16 @@ export class RequestParser {
     return /^-[1-9][0-9]{0,14}$/.test(text) ? -1 : NUMBER_INVALID;
   }
 
+  /** Where `byte` is next, or −1. As C's strchr, by which Redis finds the end of a line, it sees nothing behind a NUL. */
+  #findInLine(byte: number, from: number): number {
+    const found = this.#bytes.indexOf(byte, from);
+    if (found < 0 || found >= this.#end) return -1;
+    return this.#bytes.subarray(from, found).includes(NUL) ? -1 : found;
+  }
+
   #nextInline(request: Request): ParseStatus {
-    const lineEnd = this.#bytes.indexOf(LF, this.#position);
-    if (lineEnd < 0 || lineEnd >= this.#end) {
+    const lineEnd = this.#findInLine(LF, this.#position);
+    if (lineEnd < 0) {
       if (this.#end - this.#position > INLINE_BYTES_MAX) {
         return this.#fail("ERR Protocol error: too big inline request");
       }

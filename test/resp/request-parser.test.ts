@@ -240,6 +240,15 @@ describe("RequestParser", () => {
     expect(read(`*${long}`).error).toBe("ERR Protocol error: invalid multibulk length");
   });
 
+  test("sees no end of a line behind a NUL byte, as Redis", () => {
+    for (const line of ["PING\0", "\0PING", 'ECHO "a\0b"', "*1\0", "*-\0", "*1\r\n$4\0"]) {
+      const waiting = read(`PING\r\n${line}\r\nPING\r\n`);
+      expect(waiting).toMatchObject({ requests: [["PING"]], error: undefined });
+      const { error } = read(`${line}\r\n${"PING\r\n".repeat(11_000)}`);
+      expect(error).toStartWith("ERR Protocol error: too big ");
+    }
+  });
+
   test("answers nothing for *0, *-1 and blank lines", () => {
     expect(read("*0\r\n*-1\r\n*-10\r\n\r\n \t \n*1\r\n$4\r\nPING\r\n").requests).toEqual([
       ["PING"],
@@ -260,6 +269,8 @@ describe("RequestParser", () => {
     ['SET k ab"c d"', ["SET", "k", "abc d"]],
     ["SET k \xe4\xff", ["SET", "k", "\xe4\xff"]],
     ['"PING"', ["PING"]],
+    ["ECHO\x0b \x0ba\x0cb", ["ECHO\x0b", "a\x0cb"]],
+    ['ECHO "a"\x0bb', ["ECHO", "a", "b"]],
   ];
   for (const [line, expected] of lines) {
     test(`splits the inline request ${JSON.stringify(line)}`, () => {
