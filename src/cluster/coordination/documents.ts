@@ -28,9 +28,11 @@ export class DocumentError extends Error {
   /** As in `members.0.incarnation`; empty when it is about the whole. */
   readonly field: string;
 
-  constructor(path: string, field: string, problem: string, cause?: unknown) {
-    super(`${path}${field === "" ? "" : `, field ${field}`}: ${problem}`, { cause });
-    this.path = path;
+  constructor(problem: string, place: { path: string; field?: string; cause?: unknown }) {
+    const field = place.field ?? "";
+    const where = field === "" ? place.path : `${place.path}, field ${field}`;
+    super(`${where}: ${problem}`, { cause: place.cause });
+    this.path = place.path;
     this.field = field;
   }
 }
@@ -187,27 +189,28 @@ function codec<T>(schema: z.ZodType<T>): DocumentCodec<T> {
       const result = schema.safeParse(value);
       if (result.success) return result.data;
       const issue = result.error.issues[0];
-      throw new DocumentError(path, issue?.path.join(".") ?? "", issue?.message ?? "invalid");
+      const field = issue?.path.join(".") ?? "";
+      throw new DocumentError(issue?.message ?? "invalid", { path, field });
     },
   };
 }
 
 function parseJson(path: string, data: Uint8Array): unknown {
-  if (data.length > DOCUMENT_BYTES_MAX) throw new DocumentError(path, "", "too large");
+  if (data.length > DOCUMENT_BYTES_MAX) throw new DocumentError("too large", { path });
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data));
   } catch (cause) {
-    throw new DocumentError(path, "", "not JSON", cause);
+    throw new DocumentError("not JSON", { path, cause });
   }
 }
 
 /** Before the fields: a newer format explains itself better than the first field that is strange. */
 function checkFormat(path: string, value: unknown): void {
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new DocumentError(path, "", "not a JSON object");
+    throw new DocumentError("not a JSON object", { path });
   const found = Object.hasOwn(value, "format") ? (value as { format: unknown }).format : undefined;
   if (typeof found === "number" && found > DOCUMENT_FORMAT) {
     const problem = `format ${found} is of a newer version of dkv; this one reads up to ${DOCUMENT_FORMAT}`;
-    throw new DocumentError(path, "format", problem);
+    throw new DocumentError(problem, { path, field: "format" });
   }
 }
