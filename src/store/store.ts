@@ -10,7 +10,7 @@
  */
 import { assert } from "../base/assert.ts";
 import type { HashSeed } from "../base/order-hash.ts";
-import { RecordFlag, RecordType } from "../base/record.ts";
+import { CHUNK_BYTES, RecordFlag, RecordType } from "../base/record.ts";
 import type { SlabPool } from "../base/slab-pool.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import type { Memtable } from "../lsm/memtable.ts";
@@ -59,6 +59,8 @@ export class Store {
   readonly #records: Records;
   readonly #values: Values;
   readonly #scan: KeyScan;
+  /** Longest value that is written within a unit: its chunks with the longest keys fit a segment of any size. */
+  readonly #unitValueBytesMax: number;
   /** What the store does by itself. */
   readonly housekeeping: Housekeeping;
   #work = new UnitWork();
@@ -79,6 +81,8 @@ export class Store {
       logRoom: () => this.#logRoom(),
     });
     this.#scan = new KeyScan(parts);
+    const segmentShare = Math.floor(parts.options.segmentBytes / 4);
+    this.#unitValueBytesMax = Math.max(CHUNK_BYTES, Math.min(SYNC_BYTES_MAX, segmentShare));
     this.nowMs = parts.options.clock.wallMs();
     this.housekeeping = new Housekeeping(parts, this);
   }
@@ -333,14 +337,20 @@ export class Store {
 
   /** Writes value[start, end) for the selected key. expiry: milliseconds since the epoch, 0: never. Hot. */
   put(value: Uint8Array, start: number, end: number, expiry: number): void {
-    if (end - start <= SYNC_BYTES_MAX) this.#values.put(value, start, end, expiry);
-    else this.putPieces([value.subarray(start, end)], expiry);
+    const length = end - start;
+    if (length <= this.#unitValueBytesMax) {
+      this.#values.put(value, start, end, expiry);
+      return;
+    }
+    const piece = value.subarray(start, end);
+    // Staging outlasts this call, which borrows values that are not large.
+    this.putPieces([length <= SYNC_BYTES_MAX ? Buffer.from(piece) : piece], expiry);
   }
 
   /** Writes a value in pieces for the selected key; a large one over several turns before the unit ends. */
   putPieces(pieces: readonly Uint8Array[], expiry: number): void {
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    if (length <= SYNC_BYTES_MAX) {
+    if (length <= this.#unitValueBytesMax) {
       const bytes = Buffer.concat(pieces);
       this.#values.put(bytes, 0, bytes.length, expiry);
       return;

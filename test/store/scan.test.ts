@@ -229,7 +229,7 @@ describe("Store.scan", () => {
 
   test("pages through a large value's chunks", async () => {
     const opened = await open();
-    await opened.run((store) => set(store, "large", 0, Buffer.alloc(500_000, "y")));
+    await opened.run((store) => set(store, "large", 0, Buffer.alloc(250_000, "y")));
     const keys = names("k:", 3000);
     await setAll(opened, keys);
     await flushAll(opened);
