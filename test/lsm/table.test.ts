@@ -9,6 +9,7 @@ import { TableBuilder } from "../../src/lsm/table-builder.ts";
 import { DEFAULT_TABLE_OPTIONS } from "../../src/lsm/table-format.ts";
 import { ColdReadError } from "../../src/lsm/table-iterator.ts";
 import { FindStatus } from "../../src/lsm/table-reader.ts";
+import { checkTable } from "../support/checked-table.ts";
 import {
   buildTable,
   collect,
@@ -72,13 +73,9 @@ describe("table", () => {
       expect(collect(reader.iterator(SEQUENTIAL)), `seed ${seed}`).toEqual(records);
       expect(collect(reader.iterator(CACHED)), `seed ${seed}`).toEqual(records);
       expect(reader.properties).toEqual(properties);
-      let progress = 0;
-      reader.verify((bytes) => {
-        progress = bytes;
-      });
-      expect(progress).toBe(properties.dataBytes);
       reader.close();
       expect(file.closed).toBe(true);
+      expect(checkTable(file, properties)).toEqual({ damage: [], recordCount: records.length });
     }
   });
 
@@ -109,7 +106,7 @@ describe("table", () => {
     const { file, properties } = buildTable(records, { blockBytes: 1024 });
     expect(properties.blockCount).toBeGreaterThan(40);
     const reader = openTable(file);
-    reader.verify(() => undefined);
+    expect(checkTable(file, properties).recordCount).toBe(records.length);
     const found = new RecordView();
     for (const record of records) {
       const fresh = openTable(file);
@@ -163,7 +160,7 @@ describe("table", () => {
     for (const record of records) {
       expect(reader.find(queryOf(record), found)).toBe(FindStatus.FOUND);
     }
-    reader.verify(() => undefined);
+    expect(checkTable(file, properties).damage).toEqual([]);
   });
 
   test("the largest key, sub-key and value make a block of their own", () => {
