@@ -35,12 +35,24 @@ function exec({ session, server, store, reply }: CommandContext): void {
   if (transaction.isDirty) {
     reply.error("EXECABORT Transaction discarded because of previous errors.");
   } else if (hasWatchedChange(session, store)) {
+    // The change may be in a frame that is not committed, and a crash that undoes it would undo the reason.
+    store.tagNewest();
     reply.nullArray();
   } else {
-    server.runTransaction(session);
+    runWatched(session, server);
   }
   session.transaction = undefined;
   unwatchAll(server, session);
+}
+
+/** Runs the transaction. When it is interrupted, what it wrote itself is taken back and breaks none of its watches. */
+function runWatched(session: CommandContext["session"], server: CommandContext["server"]): void {
+  try {
+    server.runTransaction(session);
+  } catch (error) {
+    session.isWatchBroken = false;
+    throw error;
+  }
 }
 
 /** Whether a watched key was written, or has expired, since WATCH. */
