@@ -10,7 +10,7 @@
 import { assert } from "../base/assert.ts";
 import { CorruptionError } from "../base/errors.ts";
 import type { File, FileSystem } from "../base/file-system.ts";
-import { findInBlock, openBlock, touchRecord } from "./block.ts";
+import { findInBlock, openBlock } from "./block.ts";
 import { type BlockCache, type CacheSlots, OFFSET_MASK, SLAB_SHIFT } from "./block-cache.ts";
 import { Filter } from "./filter.ts";
 import { FingerprintColumn } from "./fingerprint-column.ts";
@@ -62,8 +62,6 @@ const ASYNC_FOR_MS = 100;
 const PENALTY_STEPS = 64;
 const PENALTY_GROWTH = 4;
 const NO_LOCATION = 0;
-/** The second line of a block's columns. */
-const COLUMN_LINE_WORDS = 16;
 
 interface TableParts {
   readonly file: File;
@@ -178,41 +176,6 @@ export class TableReader implements BlockSource {
     // The word before the payload earns the block a second chance; a write only when it is news.
     if (words[(base >>> 2) - 1] === 0) words[(base >>> 2) - 1] = 1;
     return findInBlock(slab.bytes, words, base, query, into) ? FindStatus.FOUND : FindStatus.ABSENT;
-  }
-
-  /*
-   * What find() will need, read for several keys before the first of them is looked up: loads that do not depend on each
-   * other wait for memory together (Version.warm). Each returns something of what it read.
-   */
-
-  warmFilter(slot: number, hash: number): number {
-    return this.#filter.warm(slot, hash);
-  }
-
-  warmIndex(prefix: number): number {
-    return this.#index.warm(prefix);
-  }
-
-  /** The block in which find() will look, most likely; −1: none. */
-  warmLocation(prefix: number): number {
-    const block = this.#index.blockOf(prefix);
-    // The read must happen, but its result is that of a later call.
-    return block >= 0 && this.#locations[block]! >= NO_LOCATION ? block : -1;
-  }
-
-  warmBlock(block: number): number {
-    const location = this.#locations[block]!;
-    if (location === NO_LOCATION) return 0;
-    const words = this.#cache.slabs[location >>> SLAB_SHIFT]!.words;
-    const first = (location & OFFSET_MASK) << 1;
-    return words[first]! ^ words[first + COLUMN_LINE_WORDS]!;
-  }
-
-  warmRecord(block: number, slot: number, hash: number): number {
-    const location = this.#locations[block]!;
-    if (location === NO_LOCATION) return 0;
-    const slab = this.#cache.slabs[location >>> SLAB_SHIFT]!;
-    return touchRecord(slab.bytes, slab.words, (location & OFFSET_MASK) << 3, slot, hash);
   }
 
   /** Loads the block that find(query) needs and pins it until the cache's unpinAll. */
