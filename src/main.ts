@@ -39,7 +39,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   const log = logger.child("server");
   for (const warning of config.warnings) log.warn({}, warning);
   const plan = divideMemory(config);
-  const largeBytes = new ByteBudget(plan.clientBytes, () => Bun.gc(false));
+  const largeBytes = new ByteBudget(plan.clientBytes);
   const onFatal = (error: Error): void => {
     log.error({ error }, "cannot go on: stopping without acknowledging anything more");
     process.exit(EXIT_FAILURE);

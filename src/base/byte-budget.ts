@@ -19,10 +19,9 @@ export class ByteBudget {
   readonly #waiters: Waiter[] = [];
   #used = 0;
 
-  /** `collect` as SlabPool's. */
-  constructor(capacity: number, collect?: () => void) {
+  constructor(capacity: number) {
     this.capacity = capacity;
-    this.slabs = new SlabPool(capacity, collect);
+    this.slabs = new SlabPool(capacity);
   }
 
   get used(): number {

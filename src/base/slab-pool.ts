@@ -7,27 +7,23 @@
  */
 
 export const SLAB_BYTES = 256 * 1024;
-/** Bytes of buffers that have become garbage after which the collector is called. */
-const GARBAGE_BYTES_MAX = 16 * 1024 * 1024;
+/** Freeing costs some microseconds, and as many again when the next buffer is allocated: small ones are collected. */
+const FREED_BYTES_MIN = 64 * 1024;
+
+/** Gives the memory of a buffer back now, not when it is collected. REQUIRES: nobody uses it any more. */
+export function freeBuffer(buffer: Buffer): void {
+  const memory = buffer.buffer;
+  const isOwn = memory instanceof ArrayBuffer && memory.byteLength === buffer.length;
+  if (isOwn && buffer.length >= FREED_BYTES_MIN) memory.transfer(0);
+}
 
 export class SlabPool {
   readonly #free: Buffer[] = [];
   readonly #keptMax: number;
-  readonly #collect: () => void;
-  #garbageBytes = 0;
 
-  /** Keeps at most `keptBytes` that are not in use. `collect` starts the collector, without waiting for it. */
-  constructor(keptBytes: number, collect: () => void = () => undefined) {
+  /** Keeps at most `keptBytes` that are not in use. */
+  constructor(keptBytes: number) {
     this.#keptMax = Math.ceil(keptBytes / SLAB_BYTES);
-    this.#collect = collect;
-  }
-
-  /** Buffers of so many bytes have been copied into slabs and are garbage. */
-  noteGarbage(bytes: number): void {
-    this.#garbageBytes += bytes;
-    if (this.#garbageBytes < GARBAGE_BYTES_MAX) return;
-    this.#garbageBytes = 0;
-    this.#collect();
   }
 
   take(): Buffer {

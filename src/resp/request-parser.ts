@@ -108,21 +108,25 @@ export class RequestParser {
     return this.#position < this.#end;
   }
 
-  /** Adds a chunk. Keeps a reference to it until all its requests have been taken by next(). */
-  feed(chunk: Buffer): void {
+  /**
+   * Adds a chunk. True: it has been copied. Otherwise the parser refers to it until all its requests have been taken by
+   * next().
+   */
+  feed(chunk: Buffer): boolean {
     let start = 0;
     if (this.#large !== undefined && this.#position === this.#end) {
       start = this.#large.take(chunk, 0, chunk.length);
-      if (start === chunk.length) return;
+      if (start === chunk.length) return true;
     }
     if (this.#position === this.#end && !this.#owned) {
       this.#bytes = chunk;
       this.#position = start;
       this.#end = chunk.length;
       this.#requestStart = start;
-      return;
+      return false;
     }
     this.#append(chunk, start);
+    return true;
   }
 
   /**

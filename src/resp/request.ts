@@ -40,7 +40,6 @@ export class LargeArgument {
     const taken = Math.min(end - start, this.byteLength - this.received);
     this.#writer.write(source, start, start + taken);
     this.received += taken;
-    this.#pool.noteGarbage(taken);
     return taken;
   }
 

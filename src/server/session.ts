@@ -10,6 +10,7 @@
  * from being read.
  */
 import type { Socket } from "bun";
+import { freeBuffer } from "../base/slab-pool.ts";
 import type { ReplyWriter } from "../resp/reply-writer.ts";
 import { Request } from "../resp/request.ts";
 import { ParseStatus, RequestParser, TOO_BIG_REQUEST } from "../resp/request-parser.ts";
@@ -183,12 +184,12 @@ export class Session {
     return this.reply.pendingBytes;
   }
 
-  /** Bytes have arrived. Keeps a reference to `chunk` until its commands have run. */
+  /** Bytes have arrived. Takes `chunk`: it is kept until its commands have run, or freed. */
   onData(chunk: Buffer): void {
     if (this.isClosing) return;
     this.#statistics.reads++;
     this.#statistics.netInputBytes += chunk.length;
-    this.parser.feed(chunk);
+    if (this.parser.feed(chunk)) freeBuffer(chunk);
     if (this.#isParked || this.#isRunning) {
       this.#pause();
       return;

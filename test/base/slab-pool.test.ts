@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { SLAB_BYTES, SlabPool, SlabWriter } from "../../src/base/slab-pool.ts";
+import { freeBuffer, SLAB_BYTES, SlabPool, SlabWriter } from "../../src/base/slab-pool.ts";
 
 test("SlabPool hands out what was given back, and keeps no more than it is allowed to", () => {
   const pool = new SlabPool(SLAB_BYTES);
@@ -9,17 +9,6 @@ test("SlabPool hands out what was given back, and keeps no more than it is allow
   expect(slabs).toEqual([]);
   expect(pool.take()).toBe(first!);
   expect(pool.take()).not.toBe(second!);
-});
-
-test("SlabPool calls the collector once per 16 MiB of garbage", () => {
-  let calls = 0;
-  const pool = new SlabPool(0, () => {
-    calls++;
-  });
-  for (let i = 0; i < 63; i++) pool.noteGarbage(SLAB_BYTES);
-  expect(calls).toBe(0);
-  for (let i = 0; i < 65; i++) pool.noteGarbage(SLAB_BYTES);
-  expect(calls).toBe(2);
 });
 
 test("SlabWriter fills slabs to the end, whatever the sizes of what it is given", () => {
@@ -36,4 +25,17 @@ test("SlabWriter fills slabs to the end, whatever the sizes of what it is given"
   expect(writer.pieces.map((piece) => piece.length)).toEqual([SLAB_BYTES, SLAB_BYTES, 100]);
   expect(Buffer.concat(writer.pieces).equals(bytes)).toBe(true);
   expect(slabs.length).toBe(3);
+});
+
+test("freeBuffer detaches a large buffer's memory, and leaves alone what shares its memory or is small", () => {
+  const large = Buffer.allocUnsafeSlow(1 << 20);
+  freeBuffer(large);
+  expect(large.length).toBe(0);
+  const shared = Buffer.allocUnsafeSlow(1 << 20);
+  freeBuffer(shared.subarray(1));
+  freeBuffer(shared.subarray(0, 1 << 19));
+  expect(shared.length).toBe(1 << 20);
+  const small = Buffer.allocUnsafeSlow(1024);
+  freeBuffer(small);
+  expect(small.length).toBe(1024);
 });
