@@ -40,6 +40,8 @@ const BEHIND_ALL_PARTS = Buffer.alloc(CHUNK_SUB_KEY_BYTES + 1, 0xff);
 const REMEMBERED_MIN = 256;
 /** A candidate's place in its chain: hash below the chain's bits * ORDER_STEP + index; exact below 2^53. */
 const ORDER_STEP = 2 ** 27;
+const ORDER_INITIAL = 64;
+const NO_KEYS: readonly ScannedKey[] = [];
 
 export interface ScannedKey {
   readonly key: Buffer;
@@ -52,27 +54,53 @@ export interface ScanPage {
   readonly keys: ScannedKey[];
 }
 
-/** Records of one chain of all unflushed segments: the first of each key in each segment, and older ones. */
-interface Candidates {
-  readonly chain: number;
+/**
+ * Records of one chain of all unflushed segments: the first of each key in each segment, and older ones. A whole scan
+ * passes tens of thousands of chains, nearly all with a record or two: their arrays are used again.
+ */
+class Candidates {
+  chain = -1;
   /** Segment number and head of the chain, for each segment that has the chain. */
-  readonly heads: readonly number[];
-  readonly residents: readonly Resident[];
-  readonly offsets: readonly number[];
-  /** Ascending: position within the chain * ORDER_STEP + index into the other two. */
-  readonly order: Float64Array;
-}
+  readonly heads: number[] = [];
+  readonly residents: Resident[] = [];
+  readonly offsets: number[] = [];
+  /** The first `offsets.length`, ascending: position within the chain * ORDER_STEP + index into the other two. */
+  order = new Float64Array(ORDER_INITIAL);
+  #resident: Resident | undefined = undefined;
 
-interface MemoryKeys {
-  readonly candidates: Candidates;
-  readonly start: number;
-  readonly room: number;
-  readonly nowMs: number;
-}
+  get count(): number {
+    return this.offsets.length;
+  }
 
-interface TableKeys {
-  readonly keys: readonly ScannedKey[];
-  readonly end: number;
+  /** Empties the list, for another chain. */
+  begin(chain: number): void {
+    this.chain = chain;
+    this.residents.length = 0;
+    this.offsets.length = 0;
+  }
+
+  addAll(resident: Resident, memtable: Memtable): void {
+    this.#resident = resident;
+    memtable.eachInChain(resident.memory, this.chain, this.#add);
+  }
+
+  sort(): void {
+    if (this.count > 1) this.order.subarray(0, this.count).sort();
+  }
+
+  readonly #add = (offset: number): void => {
+    const index = this.count;
+    if (index === this.order.length) {
+      const grown = new Float64Array(index * 2);
+      grown.set(this.order);
+      this.order = grown;
+    }
+    const resident = this.#resident!;
+    const place = hashAt(resident.segment.words, offset) % CHAIN_POSITIONS;
+    this.order[index] = place * ORDER_STEP + index;
+    this.residents.push(resident);
+    this.offsets.push(offset);
+  };
 }
 
 export interface ScanParts {
@@ -88,6 +116,11 @@ export class KeyScan {
   readonly #view = new RecordView();
   /** Records of tables that the current page has looked at. */
   #examined = 0;
+  /** Of the current page. */
+  #nowMs = 0;
+  /** The position up to which tableKeys() has returned all keys. */
+  #tablesEnd = 0;
+  #candidates = new Candidates();
   /** The long chain that was sorted last: the pages of a hash tag's keys are many. */
   #remembered: Candidates | undefined = undefined;
 
@@ -105,6 +138,7 @@ export class KeyScan {
     const tables = this.#tablesFrom(cursor);
     const unflushed = this.#parts.segments.unflushed;
     this.#examined = 0;
+    this.#nowMs = nowMs;
     let position = cursor;
     while (position < POSITIONS) {
       const chain = this.#nextChain(unflushed, position, tables);
@@ -112,9 +146,9 @@ export class KeyScan {
       const start = Math.max(position, chain * CHAIN_POSITIONS);
       const end = (chain + 1) * CHAIN_POSITIONS;
       const room = count - keys.length;
-      const fromTables = this.#tableKeys(tables, end, room, nowMs);
-      const candidates = this.#candidates(unflushed, chain, isSettled);
-      position = this.#merge(keys, fromTables, { candidates, start, room, nowMs });
+      const fromTables = this.#tableKeys(tables, end, room);
+      const candidates = this.#candidatesOf(unflushed, chain, isSettled);
+      position = this.#merge(keys, fromTables, candidates, start, room);
       if (position < end || keys.length >= count || this.#examined > EXAMINED_MAX) break;
     }
     return { next: position < POSITIONS ? position : 0, keys };
@@ -222,49 +256,50 @@ export class KeyScan {
     return tableChain;
   }
 
-  /** Records of one chain of the unflushed segments, sorted by position. */
-  #candidates(unflushed: readonly Resident[], chain: number, isSettled: boolean): Candidates {
-    const heads: number[] = [];
+  /** Records of one chain of the unflushed segments, sorted by position; valid until the next call. */
+  #candidatesOf(unflushed: readonly Resident[], chain: number, isSettled: boolean): Candidates {
+    const candidates = this.#candidates;
+    const { heads } = candidates;
+    heads.length = 0;
     for (const { segment, memory } of unflushed) {
       if (memory.chains[chain] !== 0) heads.push(segment.number, memory.chains[chain]!);
     }
     const remembered = this.#remembered;
     if (remembered?.chain === chain && isSameList(remembered.heads, heads)) return remembered;
-    const residents: Resident[] = [];
-    const offsets: number[] = [];
-    const order: number[] = [];
-    for (const resident of unflushed) {
-      const { words } = resident.segment;
-      this.#parts.memtable.eachInChain(resident.memory, chain, (offset) => {
-        order.push((hashAt(words, offset) % CHAIN_POSITIONS) * ORDER_STEP + offsets.length);
-        residents.push(resident);
-        offsets.push(offset);
-      });
-    }
-    const candidates = { chain, heads, residents, offsets, order: Float64Array.from(order).sort() };
+    candidates.begin(chain);
+    for (const resident of unflushed) candidates.addAll(resident, this.#parts.memtable);
+    candidates.sort();
     // Records are only ever added to a chain, and the newest one is its head: the same heads, the same records.
-    if (isSettled && offsets.length > REMEMBERED_MIN) this.#remembered = candidates;
+    if (isSettled && candidates.count > REMEMBERED_MIN) {
+      this.#remembered = candidates;
+      this.#candidates = new Candidates();
+    }
     return candidates;
   }
 
   /**
    * Appends up to `room` keys, all of one position or none, of memory and tables; returns where the next ones start.
    */
-  #merge(keys: ScannedKey[], fromTables: TableKeys, memory: MemoryKeys): number {
-    const { candidates, room } = memory;
-    const { order } = candidates;
+  #merge(
+    keys: ScannedKey[],
+    fromTables: readonly ScannedKey[],
+    candidates: Candidates,
+    start: number,
+    room: number,
+  ): number {
+    const { order, count } = candidates;
     const base = candidates.chain * CHAIN_POSITIONS;
     const full = keys.length + room;
-    let at = lowerBound(order, (memory.start - base) * ORDER_STEP);
+    let at = lowerBound(order, count, (start - base) * ORDER_STEP);
     let table = 0;
     let looked = 0;
     let previous = -1;
-    let next = fromTables.end;
+    let next = this.#tablesEnd;
     for (;;) {
-      const inMemory = at < order.length ? base + Math.floor(order[at]! / ORDER_STEP) : POSITIONS;
-      const inTables = fromTables.keys[table]?.position ?? POSITIONS;
+      const inMemory = at < count ? base + Math.floor(order[at]! / ORDER_STEP) : POSITIONS;
+      const inTables = fromTables[table]?.position ?? POSITIONS;
       const position = Math.min(inMemory, inTables);
-      if (position >= fromTables.end) break;
+      if (position >= this.#tablesEnd) break;
       const isFull = keys.length >= full || looked > EXAMINED_MAX;
       if (isFull && position !== previous) {
         next = position;
@@ -272,10 +307,10 @@ export class KeyScan {
       }
       previous = position;
       if (inTables === position) {
-        keys.push(fromTables.keys[table++]!);
+        keys.push(fromTables[table++]!);
       } else {
         looked++;
-        this.#addIfNewest(keys, candidates, order[at++]! % ORDER_STEP, memory.nowMs);
+        this.#addIfNewest(keys, candidates, order[at++]! % ORDER_STEP);
       }
     }
     this.#examined += looked;
@@ -283,7 +318,7 @@ export class KeyScan {
   }
 
   /** Appends the key of a candidate if that is live, and its newest record lies in the candidate's segment. */
-  #addIfNewest(keys: ScannedKey[], candidates: Candidates, index: number, nowMs: number): void {
+  #addIfNewest(keys: ScannedKey[], candidates: Candidates, index: number): void {
     const { memtable } = this.#parts;
     const resident = candidates.residents[index]!;
     const offset = candidates.offsets[index]!;
@@ -293,7 +328,7 @@ export class KeyScan {
     if (newest === 0 || memtable.segmentAt(newest) !== resident.memory) return;
     const view = this.#view;
     memtable.view(newest, view);
-    if (!isLiveType(view.type) || (view.expiry !== 0 && view.expiry <= nowMs)) return;
+    if (!isLiveType(view.type) || (view.expiry !== 0 && view.expiry <= this.#nowMs)) return;
     const position = positionOf(view.slot, view.hash);
     const key = Buffer.from(view.bytes.subarray(view.keyStart, view.keyEnd));
     // A deletion of all keys can leave a key twice in a chain.
@@ -303,8 +338,11 @@ export class KeyScan {
     keys.push({ key, position });
   }
 
-  /** About `room` live keys of tables before position `end`, and the position up to which these are all. */
-  #tableKeys(tables: RecordIterator, end: number, room: number, nowMs: number): TableKeys {
+  /** About `room` live keys of tables before position `end`: all up to #tablesEnd. */
+  #tableKeys(tables: RecordIterator, end: number, room: number): readonly ScannedKey[] {
+    this.#tablesEnd = end;
+    if (!tables.isValid() || positionOf(tables.current.slot, tables.current.hash) >= end)
+      return NO_KEYS;
     const keys: ScannedKey[] = [];
     let previous = -1;
     for (; tables.isValid(); tables.next()) {
@@ -312,7 +350,10 @@ export class KeyScan {
       const position = positionOf(view.slot, view.hash);
       if (position >= end) break;
       const isFull = keys.length >= room || this.#examined > EXAMINED_MAX;
-      if (isFull && previous >= 0 && position !== previous) return { keys, end: position };
+      if (isFull && previous >= 0 && position !== previous) {
+        this.#tablesEnd = position;
+        return keys;
+      }
       previous = position;
       this.#examined++;
       if (view.subKeyStart !== view.subKeyEnd) {
@@ -320,11 +361,11 @@ export class KeyScan {
         continue;
       }
       if (!isLiveType(view.type)) continue;
-      if (view.expiry !== 0 && view.expiry <= nowMs) continue;
+      if (view.expiry !== 0 && view.expiry <= this.#nowMs) continue;
       if (this.#isNewerInMemory(view)) continue;
       keys.push({ key: Buffer.from(view.bytes.subarray(view.keyStart, view.keyEnd)), position });
     }
-    return { keys, end };
+    return keys;
   }
 
   /** The parts of a large value are thousands of blocks: the current record is the last one of them that is read. */
@@ -380,10 +421,10 @@ function isSameList(one: readonly number[], other: readonly number[]): boolean {
   return one.length === other.length && one.every((value, index) => value === other[index]);
 }
 
-/** Index of the first of the ascending values that is at least `value`. */
-function lowerBound(values: Float64Array, value: number): number {
+/** Index of the first of the `count` ascending values that is at least `value`. */
+function lowerBound(values: Float64Array, count: number, value: number): number {
   let low = 0;
-  let high = values.length;
+  let high = count;
   while (low < high) {
     const middle = (low + high) >>> 1;
     if (values[middle]! < value) low = middle + 1;
