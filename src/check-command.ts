@@ -6,7 +6,7 @@
 import * as path from "node:path";
 import { Command, CommanderError } from "commander";
 import type { Clock } from "./base/clock.ts";
-import { requireUnused } from "./base/directory-use.ts";
+import { requireUnused } from "./base/directory-lock.ts";
 import { DiskError, StartupError } from "./base/errors.ts";
 import type { FileSystem } from "./base/file-system.ts";
 import { formatForPeople, formatJson, formatLines } from "./check-report.ts";

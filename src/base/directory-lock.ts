@@ -6,20 +6,19 @@
  *
  * The kernel's lock ends with the process, however that dies, so there is no stale lock to recognise and no race
  * in taking one over; and it holds between containers that share a volume, where a pid names different processes.
- * The runtime offers no fcntl of its own: SQLite's exclusive transaction on an empty file takes exactly that lock
- * and writes nothing.
- *
- * Invariant: nothing else in this process opens LOCK. Closing any descriptor of it would drop the lock (POSIX).
  */
-import { Database, SQLiteError } from "bun:sqlite";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import { StartupError } from "./errors.ts";
+import { LockMode, tryLock } from "./file-lock.ts";
 
 const NAME = "LOCK";
 const HOLDER_NAME = "LOCK.pid";
 const FILE_MODE = 0o600;
+/** A check that asks holds a shared lock for microseconds: a server tries again before it gives up. */
+const ATTEMPTS = 3;
+const PAUSE_MS = 20;
 
 function describeHolder(directory: string): string {
   try {
@@ -32,48 +31,74 @@ function describeHolder(directory: string): string {
   }
 }
 
-function lockError(directory: string, cause: unknown): StartupError {
-  if (cause instanceof SQLiteError && cause.code === "SQLITE_BUSY") {
-    const holder = describeHolder(directory);
-    const message = `${directory} is in use by ${holder}: one process at a time uses a data directory`;
-    return new StartupError(message, { cause });
-  }
-  return new StartupError(`cannot lock ${directory}: ${(cause as Error).message}`, { cause });
-}
-
 export class DirectoryLock {
   readonly #directory: string;
-  /** Owns the lock: a Database that is collected closes its file. */
-  #database: Database | undefined;
+  /** Holds the lock as long as it is open. */
+  #descriptor: number | undefined;
 
   /** Locks an existing directory. Throws StartupError if another process has it or it cannot be written. */
   static acquire(directory: string): DirectoryLock {
-    const file = path.join(directory, NAME);
-    let database: Database | undefined;
+    let descriptor: number | undefined;
     try {
-      database = new Database(file, { create: true, readwrite: true });
-      fs.chmodSync(file, FILE_MODE);
-      database.run("PRAGMA busy_timeout = 0");
-      database.run("BEGIN EXCLUSIVE");
-      const holder = JSON.stringify({ pid: process.pid, host: os.hostname() });
-      fs.writeFileSync(path.join(directory, HOLDER_NAME), `${holder}\n`, { mode: FILE_MODE });
+      // For writing: a network file system gives an exclusive lock only then.
+      descriptor = fs.openSync(path.join(directory, NAME), "a", FILE_MODE);
+      if (lockSoon(descriptor)) {
+        const holder = JSON.stringify({ pid: process.pid, host: os.hostname() });
+        fs.writeFileSync(path.join(directory, HOLDER_NAME), `${holder}\n`, { mode: FILE_MODE });
+        return new DirectoryLock(directory, descriptor);
+      }
     } catch (cause) {
-      database?.close();
-      throw lockError(directory, cause);
+      if (descriptor !== undefined) fs.closeSync(descriptor);
+      const message = `cannot lock ${directory}: ${(cause as Error).message}`;
+      throw new StartupError(message, { cause });
     }
-    return new DirectoryLock(directory, database);
+    fs.closeSync(descriptor);
+    const holder = describeHolder(directory);
+    throw new StartupError(
+      `${directory} is in use by ${holder}: one process at a time uses a data directory`,
+    );
   }
 
-  private constructor(directory: string, database: Database) {
+  private constructor(directory: string, descriptor: number) {
     this.#directory = directory;
-    this.#database = database;
+    this.#descriptor = descriptor;
   }
 
   /** Gives the directory free; a second call does nothing. LOCK stays: removing it could split the lock in two. */
   release(): void {
-    if (this.#database === undefined) return;
+    if (this.#descriptor === undefined) return;
     fs.rmSync(path.join(this.#directory, HOLDER_NAME), { force: true });
-    this.#database.close();
-    this.#database = undefined;
+    fs.closeSync(this.#descriptor);
+    this.#descriptor = undefined;
   }
+}
+
+function lockSoon(descriptor: number): boolean {
+  for (let attempt = 1; ; attempt++) {
+    if (tryLock(descriptor, LockMode.EXCLUSIVE)) return true;
+    if (attempt === ATTEMPTS) return false;
+    Bun.sleepSync(PAUSE_MS);
+  }
+}
+
+/**
+ * Throws StartupError if a process has the directory, or if that cannot be found out. Creates and changes nothing, so
+ * that it can be asked of a backup on media that cannot be written; the lock that it takes to ask goes at once.
+ */
+export function requireUnused(directory: string): void {
+  const file = path.join(directory, NAME);
+  // A copy or a backup has none.
+  if (!fs.existsSync(file)) return;
+  let descriptor: number | undefined;
+  let isFree: boolean;
+  try {
+    descriptor = fs.openSync(file, "r");
+    isFree = tryLock(descriptor, LockMode.SHARED);
+  } catch (cause) {
+    const message = `cannot find out whether ${directory} is in use: ${(cause as Error).message}`;
+    throw new StartupError(message, { cause });
+  } finally {
+    if (descriptor !== undefined) fs.closeSync(descriptor);
+  }
+  if (!isFree) throw new StartupError(`${directory} is in use by ${describeHolder(directory)}`);
 }

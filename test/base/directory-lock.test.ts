@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
-import { DirectoryLock } from "../../src/base/directory-lock.ts";
+import { DirectoryLock, requireUnused } from "../../src/base/directory-lock.ts";
 import { StartupError } from "../../src/base/errors.ts";
 
 let root: string;
@@ -88,6 +88,39 @@ test("DirectoryLock still excludes others after its own process asked again", as
   }
 });
 
+test("DirectoryLock holds when its process opens and closes LOCK, and children do not inherit it", async () => {
+  const target = directory();
+  const lock = DirectoryLock.acquire(target);
+  fs.closeSync(fs.openSync(path.join(target, "LOCK"), "r"));
+  const sleeper = Bun.spawn(["sleep", "60"]);
+  const { child, firstLine } = spawnStarter(target);
+  try {
+    expect(await firstLine()).toContain(`is in use by process ${process.pid}`);
+    lock.release();
+    DirectoryLock.acquire(target).release();
+  } finally {
+    for (const process of [child, sleeper]) process.kill("SIGKILL");
+    await Promise.all([child.exited, sleeper.exited]);
+  }
+});
+
+test("requireUnused names the holder, changes nothing and leaves the lock free", () => {
+  const target = directory();
+  requireUnused(target);
+  expect(fs.readdirSync(target)).toEqual([]);
+  const lock = DirectoryLock.acquire(target);
+  const files = fs.readdirSync(target);
+  expect(messageOf(() => requireUnused(target))).toBe(
+    `${target} is in use by process ${process.pid}`,
+  );
+  expect(messageOf(() => DirectoryLock.acquire(target))).toContain("is in use by");
+  expect(fs.readdirSync(target)).toEqual(files);
+  lock.release();
+  requireUnused(target);
+  const next = DirectoryLock.acquire(target);
+  next.release();
+});
+
 test("DirectoryLock.release frees the directory, once", () => {
   const target = directory();
   const first = DirectoryLock.acquire(target);
@@ -121,7 +154,5 @@ test("DirectoryLock lets one of several starters win", async () => {
 
 test("DirectoryLock says why a directory cannot be locked", () => {
   const missing = path.join(root, "missing");
-  expect(messageOf(() => DirectoryLock.acquire(missing))).toMatch(
-    /^cannot lock .*missing: unable to open database file/,
-  );
+  expect(messageOf(() => DirectoryLock.acquire(missing))).toMatch(/^cannot lock .*missing: ENOENT/);
 });

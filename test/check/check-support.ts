@@ -85,9 +85,7 @@ export function snapshot(directory: string): Record<string, string> {
   const entries = names.map((name): [string, string] => {
     const file = path.join(directory, name);
     const stat = fs.statSync(file);
-    // Reading LOCK in its holder's process would drop the lock.
-    const isRead = stat.isFile() && name !== "LOCK";
-    const hash = isRead ? Bun.hash(fs.readFileSync(file)) : 0;
+    const hash = stat.isFile() ? Bun.hash(fs.readFileSync(file)) : 0;
     return [name, `${stat.mode} ${stat.size} ${stat.mtimeMs} ${stat.ctimeMs} ${hash}`];
   });
   return Object.fromEntries(entries);
