@@ -7,6 +7,10 @@
  * everysec the written one, with always the synced one. One sync runs at a time and covers all that was
  * written before it started (group commit). A write or sync that fails is fatal: nothing is acknowledged after.
  *
+ * Clients wait for one sync and then all write again, while the next sync has begun for those who came meanwhile: two
+ * groups would take turns, each waiting for two syncs. So the next one waits a moment for as many records as the last
+ * one let go; one client alone has brought its own by then.
+ *
  *   committed <= log.writtenIndex < log.openIndex
  */
 import type { Clock, Timer } from "../base/clock.ts";
@@ -15,6 +19,10 @@ import type { Log } from "../wal/log.ts";
 export type SyncPolicy = "always" | "everysec" | "no";
 
 const SYNC_INTERVAL_MS = 1000;
+/** A sync waits for the clients that the last one has answered until none has come for so many turns … */
+const QUIET_TURNS_MAX = 20;
+/** … and at most as long as this many syncs take. */
+const GATHER_SYNCS_MAX = 2;
 
 export interface CommitEffects {
   readonly clock: Clock;
@@ -22,6 +30,15 @@ export interface CommitEffects {
   onCommitted(): void;
   /** The log can no longer be trusted to keep what it is given; must end the process. */
   onFatal(error: Error): void;
+}
+
+interface PendingFrame {
+  readonly index: number;
+  readonly segment: number;
+  /** Offset behind it. */
+  readonly end: number;
+  /** Sequence of the record after its last. */
+  readonly nextSequence: number;
 }
 
 export class CommitPipeline {
@@ -32,10 +49,19 @@ export class CommitPipeline {
   #syncing: Promise<void> | undefined = undefined;
   #failed = false;
   readonly #ticker: Timer;
-  /** Closed frames that are not committed, oldest first: index, segment number, end offset. */
-  readonly #pending: { index: number; segment: number; end: number }[] = [];
+  /** Closed frames that are not committed, oldest first. */
+  readonly #pending: PendingFrame[] = [];
   #committedSegment: number;
   #committedEnd: number;
+  /** Sequence that the next record had when the newest committed frame was closed. */
+  #committedSequence: number;
+  /** As #committedSequence, of the newest written frame, and what that must be for the next sync to wait no longer. */
+  #writtenSequence: number;
+  #gatherSequence = 0;
+  /** What it was when it last grew, and the turns since. */
+  #gatheredSequence = 0;
+  #quietTurns = 0;
+  #isGathering = false;
   /** Index of the newest committed frame. */
   committed: number;
   /** Milliseconds on the monotonic clock at which the last sync ended, and how long it took. */
@@ -49,6 +75,8 @@ export class CommitPipeline {
     this.committed = log.writtenIndex;
     this.#committedSegment = log.active.number;
     this.#committedEnd = log.openFrameStart;
+    this.#committedSequence = log.nextSequence;
+    this.#writtenSequence = log.nextSequence;
     this.#ticker = effects.clock.every(SYNC_INTERVAL_MS, () => this.#tick());
   }
 
@@ -90,11 +118,12 @@ export class CommitPipeline {
     try {
       if (this.#log.hasOpenRecords) this.closeFrame();
       this.#log.write();
+      this.#writtenSequence = this.#log.nextSequence;
     } catch (error) {
       this.#fail(error as Error);
       return;
     }
-    if (this.#policy === "always") this.#startSync();
+    if (this.#policy === "always") this.#gather();
     else this.#advance(this.#log.writtenIndex);
   }
 
@@ -106,6 +135,7 @@ export class CommitPipeline {
       index: log.openIndex - 1,
       segment: log.active.number,
       end: log.openFrameStart,
+      nextSequence: log.nextSequence,
     });
   }
 
@@ -135,6 +165,33 @@ export class CommitPipeline {
     if (this.#policy === "everysec") this.#startSync();
   }
 
+  /** Starts a sync once the clients that the last one has answered are back, or have had the time to be. */
+  #gather(): void {
+    if (this.#syncing !== undefined || this.#failed) return;
+    if (this.#writtenSequence >= this.#gatherSequence) {
+      this.#startSync();
+    } else if (!this.#isGathering) {
+      this.#quietTurns = 0;
+      this.#isGathering = true;
+      this.#effects.clock.immediate(this.#onGatherTurn);
+    }
+  }
+
+  readonly #onGatherTurn = (): void => {
+    this.#isGathering = false;
+    if (this.#syncing !== undefined || this.#failed) return;
+    this.#quietTurns = this.#writtenSequence === this.#gatheredSequence ? this.#quietTurns + 1 : 0;
+    this.#gatheredSequence = this.#writtenSequence;
+    const waitedMs = this.#effects.clock.monotonicMs() - this.lastSyncMs;
+    const waitsMs = this.lastSyncDurationMs * GATHER_SYNCS_MAX;
+    if (this.#quietTurns >= QUIET_TURNS_MAX || waitedMs >= waitsMs) {
+      this.#startSync();
+      return;
+    }
+    this.#isGathering = true;
+    this.#effects.clock.immediate(this.#onGatherTurn);
+  };
+
   #startSync(): void {
     if (this.#syncing !== undefined || this.#failed) return;
     if (this.#log.durableIndex === this.#log.writtenIndex) {
@@ -151,8 +208,11 @@ export class CommitPipeline {
           this.#effects.onCommitted();
           return;
         }
+        const sequence = this.#committedSequence;
         this.#advance(index);
-        if (this.#log.writtenIndex > index) this.#startSync();
+        const answered = this.#committedSequence - sequence;
+        this.#gatherSequence = this.#writtenSequence + answered;
+        if (this.#log.writtenIndex > index) this.#gather();
       },
       (error: Error) => {
         this.#syncing = undefined;
@@ -168,6 +228,7 @@ export class CommitPipeline {
       const frame = this.#pending.shift()!;
       this.#committedSegment = frame.segment;
       this.#committedEnd = frame.end;
+      this.#committedSequence = frame.nextSequence;
     }
     this.#effects.onCommitted();
   }
