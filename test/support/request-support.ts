@@ -42,25 +42,36 @@ export function readRequests(chunks: readonly Buffer[], options: ReadOptions = {
   for (const chunk of chunks) {
     const own = Buffer.from(chunk);
     parser.feed(own);
-    let status: ParseStatus = ParseStatus.COMPLETE;
-    while (status === ParseStatus.COMPLETE) {
-      const most = parser.isBorrowing ? AHEAD : 1;
-      let count = 0;
-      for (; count < most; count++) {
-        status = parser.next(batch[count]!);
-        if (status !== ParseStatus.COMPLETE) break;
-      }
-      for (let i = 0; i < count; i++) {
-        if (batch[i]!.count > 0) requests.push(argumentsOf(batch[i]!));
-        // The batch belongs to all sessions.
-        batch[i]!.reset();
-      }
-    }
+    const status = takeRequests(parser, batch, requests);
     bufferedMax = Math.max(bufferedMax, parser.bufferedBytes);
     if (status === ParseStatus.MALFORMED) return { requests, error: parser.error, bufferedMax };
     if (options.spoils === true && parser.awaitedLarge === undefined) own.fill(0xcc);
   }
   return { requests, error: undefined, bufferedMax };
+}
+
+/** Reads what the parser has into `requests`, a batch at a time; the status that ended it. */
+function takeRequests(
+  parser: RequestParser,
+  batch: readonly Request[],
+  requests: string[][],
+): ParseStatus {
+  for (;;) {
+    const most = parser.isBorrowing ? batch.length : 1;
+    let status: ParseStatus = ParseStatus.COMPLETE;
+    let count = 0;
+    while (count < most) {
+      status = parser.next(batch[count]!);
+      if (status !== ParseStatus.COMPLETE) break;
+      count++;
+    }
+    for (const request of batch.slice(0, count)) {
+      if (request.count > 0) requests.push(argumentsOf(request));
+      // The batch belongs to all sessions.
+      request.reset();
+    }
+    if (status !== ParseStatus.COMPLETE) return status;
+  }
 }
 
 /** `bytes` cut before each of the ascending `cuts`. */
