@@ -12,7 +12,6 @@
  * goes only when a later frame is durable. So if segments before the first file are missing and no frame is good,
  * files are lost: CorruptionError.
  */
-import { assert } from "../base/assert.ts";
 import { CorruptionError } from "../base/errors.ts";
 import type { File, FileSystem } from "../base/file-system.ts";
 import type { HashSeed } from "../base/order-hash.ts";
@@ -30,6 +29,7 @@ import {
 } from "../wal/frame.ts";
 import { LOG_START, type LogPosition } from "../wal/log.ts";
 import { type Arena, Segment, segmentFileName, segmentNumberOf } from "../wal/segment.ts";
+import { callsDurable, leftOverCount, readSegmentFile, type SegmentFile } from "./segment-file.ts";
 
 export interface RecoveryEffects {
   readonly fileSystem: FileSystem;
@@ -98,7 +98,8 @@ class Recovery {
   async run(): Promise<Recovered> {
     const { fileSystem, directory } = this.#effects;
     const all = logFiles(fileSystem, directory);
-    const names = all.slice(this.#leftOver(all));
+    const { flushedSequence } = this.#effects;
+    const names = all.slice(leftOverCount(all, flushedSequence, (name) => this.#load(name)));
     const total = names.reduce((sum, name) => sum + this.#sizeOf(name), 0);
     let done = 0;
     for (let i = 0; i < names.length; i++) {
@@ -118,39 +119,10 @@ class Recovery {
     };
   }
 
-  /**
-   * Number of files at the start whose records are all in tables: of files removed together before a crash, any may
-   * have come back. They end at a gap behind which the first frame follows what is in tables.
-   */
-  #leftOver(names: readonly string[]): number {
-    for (let i = names.length - 1; i > 0; i--) {
-      if (segmentNumberOf(names[i]!) === segmentNumberOf(names[i - 1]!)! + 1) continue;
-      const firstSequence = this.#firstSequence(names.slice(i));
-      if (firstSequence !== undefined && firstSequence <= this.#effects.flushedSequence) return i;
-    }
-    return 0;
-  }
-
-  /** Sequence that the first frame in these files starts with; segments without frames may come before it. */
-  #firstSequence(names: readonly string[]): number | undefined {
-    for (const name of names) {
-      const { views, size } = this.#load(name);
-      if (readSegmentHeader(views, size) === undefined) return undefined;
-      if (frameLengthAt(views, SEGMENT_HEADER_BYTES, size) > 0)
-        return readFrame(views, SEGMENT_HEADER_BYTES).firstSequence;
-      if (size > SEGMENT_HEADER_BYTES) return undefined;
-    }
-    return undefined;
-  }
-
   /** A whole file, in memory of its own. */
-  #load(name: string): { views: ArenaViews; size: number } {
-    const file = this.#effects.fileSystem.open(`${this.#effects.directory}/${name}`, "read");
-    const bytes = Buffer.from(new ArrayBuffer(alignUp(file.size())));
-    const size = file.read(bytes.subarray(0, file.size()), 0);
-    file.close();
-    const words = new Int32Array(bytes.buffer);
-    return { views: { bytes, words, words64: new BigUint64Array(bytes.buffer) }, size };
+  #load(name: string): SegmentFile {
+    const { fileSystem, directory } = this.#effects;
+    return readSegmentFile(fileSystem, directory, name, newViews);
   }
 
   #sizeOf(name: string): number {
@@ -329,8 +301,8 @@ class Recovery {
       );
     }
     for (const name of rest) {
-      const { views, size } = this.#load(name);
-      if (callsDurable(views, SEGMENT_HEADER_BYTES, size, missing)) {
+      const { arena, size } = this.#load(name);
+      if (callsDurable(arena, SEGMENT_HEADER_BYTES, size, missing)) {
         throw new CorruptionError(
           `frame ${missing} of the log is damaged or missing, though ${segmentFileName(segmentNumberOf(name)!)} follows it`,
           place,
@@ -346,16 +318,12 @@ class Recovery {
   }
 }
 
-function alignUp(bytes: number): number {
-  return (bytes + 7) & ~7;
-}
-
-/** Whether a valid frame in arena[from, end) has a durable index of at least `index`. Only after damage: slow. */
-function callsDurable(arena: ArenaViews, from: number, end: number, index: number): boolean {
-  assert(from % 8 === 0, "frames start at multiples of 8");
-  for (let offset = from; offset + FRAME_HEADER_BYTES <= end; offset += 8) {
-    if (frameLengthAt(arena, offset, end) === 0) continue;
-    if (readFrame(arena, offset).durableIndex >= index) return true;
-  }
-  return false;
+/** Memory that is not shared, since shared memory is freed late. */
+function newViews(bytes: number): ArenaViews {
+  const buffer = new ArrayBuffer(bytes);
+  return {
+    bytes: Buffer.from(buffer),
+    words: new Int32Array(buffer),
+    words64: new BigUint64Array(buffer),
+  };
 }

@@ -7,7 +7,12 @@ import { writeChecksum } from "../../src/base/checksum.ts";
 import { StartupError } from "../../src/base/errors.ts";
 import { decodeFooter, FOOTER_BYTES, type Footer } from "../../src/lsm/table-format.ts";
 import type { CheckReport } from "../../src/store/check/check-directory.ts";
-import { SEGMENT_HEADER_BYTES } from "../../src/wal/frame.ts";
+import {
+  readSegmentHeader,
+  SEGMENT_HEADER_BYTES,
+  writeSegmentHeader,
+} from "../../src/wal/frame.ts";
+import { Arena, segmentFileName, segmentNumberOf } from "../../src/wal/segment.ts";
 import { check, flip, makeSample, type Sample, snapshot } from "./check-support.ts";
 
 let root: string;
@@ -213,6 +218,28 @@ describe("damage in the log", () => {
     expect(report.log.tornBytes).toBeGreaterThan(0);
     expect(report.notes[0]!.path).toBe(segment(directory, -1));
     expect(report.keys!.total).toBeNumber();
+  });
+
+  test("files left over from a deletion are notes, also when a segment without frames follows the gap", () => {
+    const { report, directory } = checkDamaged((copy) => {
+      const first = segment(copy, 0);
+      const arena = new Arena(SEGMENT_HEADER_BYTES);
+      fs.readFileSync(first).copy(arena.bytes, 0, 0, SEGMENT_HEADER_BYTES);
+      const header = readSegmentHeader(arena, SEGMENT_HEADER_BYTES)!;
+      const number = segmentNumberOf(path.basename(first))!;
+      writeSegmentHeader(arena, { ...header, number: number - 1 });
+      fs.writeFileSync(path.join(copy, "wal", segmentFileName(number - 1)), arena.bytes);
+      fs.writeFileSync(path.join(copy, "wal", segmentFileName(number - 3)), "anything");
+    });
+    expect(messages(report)).toEqual([]);
+    const first = segmentNumberOf(sample.segments[0]!)!;
+    expect(report.notes).toEqual([
+      {
+        message: "left over from a deletion: all its records are in tables",
+        path: path.join(directory, "wal", segmentFileName(first - 3)),
+        offset: undefined,
+      },
+    ]);
   });
 
   test("a log of which only the header of a later segment is left is named", () => {

@@ -16,11 +16,17 @@ import {
   frameLengthAt,
   framePreviousAt,
   readFrame,
-  readSegmentHeader,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
 } from "../../wal/frame.ts";
 import { Arena, segmentFileName, segmentNumberOf } from "../../wal/segment.ts";
+import {
+  callsDurable,
+  leftOverCount,
+  nextFrame,
+  readSegmentFile,
+  type SegmentFile,
+} from "../segment-file.ts";
 import { checkRecords } from "./check-records.ts";
 import type { Findings } from "./findings.ts";
 
@@ -59,14 +65,7 @@ export interface CheckedLog {
   readonly sources: readonly FlushSource[];
 }
 
-interface LoadedSegment {
-  readonly name: string;
-  readonly path: string;
-  readonly number: number;
-  readonly arena: Arena;
-  readonly size: number;
-  readonly header: SegmentHeader | undefined;
-}
+type LoadedSegment = SegmentFile<Arena>;
 
 interface BadPlace {
   readonly path: string;
@@ -145,38 +144,23 @@ class LogCheck {
     };
   }
 
-  /** Files before a gap whose records are all in tables: a deletion that a crash interrupted. Their number. */
+  /** Files that a crash in the middle of a deletion has left. Their number. */
   #leftOver(names: readonly string[]): number {
     const { directory, flushedSequence } = this.#context;
-    for (let i = names.length - 1; i > 0; i--) {
-      if (segmentNumberOf(names[i]!) === segmentNumberOf(names[i - 1]!)! + 1) continue;
-      const { arena, size, header } = this.#load(names[i]!);
-      const isFrame = header !== undefined && frameLengthAt(arena, SEGMENT_HEADER_BYTES, size) > 0;
-      if (!isFrame || flushedSequence === undefined) return 0;
-      if (readFrame(arena, SEGMENT_HEADER_BYTES).firstSequence > flushedSequence) return 0;
-      for (const name of names.slice(0, i)) {
-        const message = "left over from a deletion: all its records are in tables";
-        this.#findings.addNote(message, `${directory}/${name}`);
-        this.#read(this.#sizeOf(name));
-      }
-      return i;
+    if (flushedSequence === undefined) return 0;
+    const count = leftOverCount(names, flushedSequence, (name) => this.#load(name));
+    for (const name of names.slice(0, count)) {
+      const message = "left over from a deletion: all its records are in tables";
+      this.#findings.addNote(message, `${directory}/${name}`);
+      this.#read(this.#sizeOf(name));
     }
-    return 0;
+    return count;
   }
 
   #load(name: string): LoadedSegment {
-    const path = `${this.#context.directory}/${name}`;
-    const file = this.#context.fileSystem.open(path, "read");
-    try {
-      const bytes = file.size();
-      const arena = new Arena(Math.max(SEGMENT_HEADER_BYTES, (bytes + 7) & ~7));
-      const size = file.read(arena.bytes.subarray(0, bytes), 0);
-      const number = segmentNumberOf(name)!;
-      const header = readSegmentHeader(arena, size);
-      return { name, path, number, arena, size, header };
-    } finally {
-      file.close();
-    }
+    const { fileSystem, directory } = this.#context;
+    // Shared: its records are counted as a flush would read them.
+    return readSegmentFile(fileSystem, directory, name, (bytes) => new Arena(bytes));
   }
 
   #sizeOf(name: string): number {
@@ -340,8 +324,11 @@ class LogCheck {
   #isDamage(bad: BadPlace, segment: LoadedSegment, from: number, rest: readonly string[]): boolean {
     const missing = this.#missing(segment);
     const isDurable =
-      callsDurable(segment, from, missing) ||
-      rest.some((name) => callsDurable(this.#load(name), SEGMENT_HEADER_BYTES, missing));
+      callsDurable(segment.arena, from, segment.size, missing) ||
+      rest.some((name) => {
+        const { arena, size } = this.#load(name);
+        return callsDurable(arena, SEGMENT_HEADER_BYTES, size, missing);
+      });
     if (isDurable) {
       this.#findings.addLoss(`${bad.message}, though it was synced`, bad.path, bad.offset);
       this.#isChainKnown = false;
@@ -381,22 +368,4 @@ class LogCheck {
     });
     this.#offsets = new Uint32List();
   }
-}
-
-/** Offset of the first whole frame at or behind `from`; `size` when there is none. */
-function nextFrame(arena: Arena, from: number, size: number): number {
-  let offset = from;
-  while (offset + FRAME_HEADER_BYTES <= size && frameLengthAt(arena, offset, size) === 0)
-    offset += 8;
-  return offset + FRAME_HEADER_BYTES <= size ? offset : size;
-}
-
-/** Whether a valid frame from offset `from` on has a durable index of at least `index`. */
-function callsDurable(segment: LoadedSegment, from: number, index: number): boolean {
-  const { arena, size } = segment;
-  for (let offset = nextFrame(arena, from, size); offset < size; ) {
-    if (readFrame(arena, offset).durableIndex >= index) return true;
-    offset = nextFrame(arena, offset + 8, size);
-  }
-  return false;
 }
