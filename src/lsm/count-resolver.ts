@@ -8,9 +8,9 @@
 import type { FingerprintColumn } from "./fingerprint-column.ts";
 import { KeyState } from "./fingerprint-column.ts";
 import {
+  emptyQuery,
   fingerprintOf,
   isLiveType,
-  type KeyQuery,
   positionOf,
   prefixOf,
   RecordView,
@@ -27,25 +27,13 @@ export interface CountTables {
   readonly hidden: Float64Array;
 }
 
-const NO_BYTES = new Uint8Array(0);
-
 export class CountResolver {
   readonly #pool: TablePool;
   readonly #directory: string;
   readonly #hidden: Float64Array;
   /** Runs of ordered tables that do not overlap, newest first. */
   readonly #runs: RunCursor[] = [];
-  readonly #query: KeyQuery = {
-    bytes: NO_BYTES,
-    keyStart: 0,
-    keyEnd: 0,
-    subBytes: NO_BYTES,
-    subKeyStart: 0,
-    subKeyEnd: 0,
-    slot: 0,
-    hash: 0,
-    prefix: 0,
-  };
+  readonly #query = emptyQuery();
   readonly #found = new RecordView();
 
   constructor(tables: CountTables) {

@@ -18,6 +18,7 @@ const PREFIX_HASH_SHIFT = 10;
 const TWO_32 = 0x1_0000_0000;
 
 const NO_BYTES = new Uint8Array(0);
+const NO_KEY = Buffer.alloc(0);
 
 /** One record seen in place. Borrows `bytes` from the block, slab or arena that filled it. */
 export class RecordView {
@@ -57,6 +58,21 @@ export interface KeyQuery {
   hash: number;
   /** prefixOf(slot, hash). */
   prefix: number;
+}
+
+/** Looks for nothing yet. Its bytes are a Buffer, as those of queries are. */
+export function emptyQuery(): KeyQuery {
+  return {
+    bytes: NO_KEY,
+    keyStart: 0,
+    keyEnd: 0,
+    subBytes: NO_KEY,
+    subKeyStart: 0,
+    subKeyEnd: 0,
+    slot: 0,
+    hash: 0,
+    prefix: 0,
+  };
 }
 
 export function prefixOf(slot: number, hash: number): number {

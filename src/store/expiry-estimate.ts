@@ -17,7 +17,7 @@ import {
 import { OFFSET_COUNT_UNKNOWN } from "../lsm/flush.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import type { Memtable } from "../lsm/memtable.ts";
-import { emptyQuery } from "./records.ts";
+import { emptyQuery } from "../lsm/order-key.ts";
 import type { Resident, Segments } from "./segments.ts";
 
 const SAMPLES_PER_SEGMENT = 1024;

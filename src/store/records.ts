@@ -20,7 +20,13 @@ import {
 import { SLOT_COUNT, slotOf } from "../base/slot.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import { indexHashOf, type Memtable, WARMED_MAX } from "../lsm/memtable.ts";
-import { isLiveType, type KeyQuery, prefixOf, type RecordView } from "../lsm/order-key.ts";
+import {
+  emptyQuery,
+  isLiveType,
+  type KeyQuery,
+  prefixOf,
+  type RecordView,
+} from "../lsm/order-key.ts";
 import { FindStatus } from "../lsm/table-reader.ts";
 import type { Log } from "../wal/log.ts";
 import type { CommitPipeline } from "./commit-pipeline.ts";
@@ -41,20 +47,6 @@ export interface RecordsParts {
   readonly pipeline: CommitPipeline;
   readonly counts: KeyCounts;
   readonly seed: HashSeed;
-}
-
-export function emptyQuery(): KeyQuery {
-  return {
-    bytes: NO_BYTES,
-    keyStart: 0,
-    keyEnd: 0,
-    subBytes: NO_BYTES,
-    subKeyStart: 0,
-    subKeyEnd: 0,
-    slot: 0,
-    hash: 0,
-    prefix: 0,
-  };
 }
 
 /** A copy with bytes of its own, for a wait: what it borrows may be gone afterwards. */

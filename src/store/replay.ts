@@ -15,7 +15,7 @@ import {
 import { SLOT_COUNT } from "../base/slot.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import { indexHashOf, type Memtable } from "../lsm/memtable.ts";
-import { isLiveType, type KeyQuery, prefixOf } from "../lsm/order-key.ts";
+import { emptyQuery, isLiveType, prefixOf } from "../lsm/order-key.ts";
 import type { FrameFields } from "../wal/frame.ts";
 import type { Segment } from "../wal/segment.ts";
 import type { KeyCounts } from "./key-counts.ts";
@@ -32,7 +32,7 @@ export class Replay {
   readonly #parts: ReplayParts;
   readonly #flushedSequence: number;
   #tablesMayHoldKeys: boolean;
-  readonly #query: KeyQuery;
+  readonly #query = emptyQuery();
   records = 0;
   /** Sequences of deletions of all keys, to be committed once recovery has synced the log. */
   readonly deletions: number[] = [];
@@ -41,18 +41,6 @@ export class Replay {
     this.#parts = parts;
     this.#flushedSequence = parts.lsm.flushedSequence;
     this.#tablesMayHoldKeys = parts.lsm.info.levels.some((level) => level.tables > 0);
-    const bytes = Buffer.alloc(0);
-    this.#query = {
-      bytes,
-      keyStart: 0,
-      keyEnd: 0,
-      subBytes: bytes,
-      subKeyStart: 0,
-      subKeyEnd: 0,
-      slot: 0,
-      hash: 0,
-      prefix: 0,
-    };
   }
 
   /** Indexes the records arena[start, end) of one frame. */

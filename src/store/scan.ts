@@ -19,11 +19,18 @@ import type { RecordIterator } from "../lsm/iterator.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import { CHAIN_COUNT } from "../lsm/memory-segment.ts";
 import type { Memtable } from "../lsm/memtable.ts";
-import { isLiveType, type KeyQuery, positionOf, prefixOf, RecordView } from "../lsm/order-key.ts";
+import {
+  emptyQuery,
+  isLiveType,
+  type KeyQuery,
+  positionOf,
+  prefixOf,
+  RecordView,
+} from "../lsm/order-key.ts";
 import { ColdReadError } from "../lsm/table-iterator.ts";
 import { FindStatus } from "../lsm/table-reader.ts";
 import type { KeyCounts } from "./key-counts.ts";
-import { emptyQuery, ownQuery } from "./records.ts";
+import { ownQuery } from "./records.ts";
 import type { Resident, Segments } from "./segments.ts";
 
 const TWO_32 = 0x1_0000_0000;

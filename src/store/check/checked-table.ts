@@ -16,10 +16,10 @@ import { openBlock, readRecord, recordCountAt } from "../../lsm/block.ts";
 import type { RecordIterator } from "../../lsm/iterator.ts";
 import {
   compareRecords,
+  emptyQuery,
   FINGERPRINT_LIVE,
   fingerprintOf,
   isLiveType,
-  type KeyQuery,
   positionOf,
   prefixOf,
   RecordView,
@@ -28,7 +28,6 @@ import type { TableProperties } from "../../lsm/table-format.ts";
 import type { TableIndex } from "../../lsm/table-index.ts";
 import { BlockBuffer } from "../../lsm/table-iterator.ts";
 import { TableStatistics } from "../../lsm/table-statistics.ts";
-import { emptyQuery } from "../records.ts";
 import type { TableContext, TableParts } from "./table-parts.ts";
 
 const READ_AHEAD_BYTES = 1 << 20;
@@ -47,7 +46,7 @@ export class CheckedTable implements RecordIterator {
   readonly #faults = new Set<string>();
   /** A block's first record, and the question for it. */
   readonly #first = new RecordView();
-  readonly #query: KeyQuery = emptyQuery();
+  readonly #query = emptyQuery();
   #current = new RecordView();
   #previous = new RecordView();
   #scratch: Uint8Array | undefined = undefined;
