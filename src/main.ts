@@ -14,6 +14,7 @@ import { DiskFileSystem } from "./base/file-system.ts";
 import { SystemHost } from "./base/host.ts";
 import { createLogger, type RootLogger } from "./base/logger.ts";
 import { SystemProcessMemory } from "./base/process-memory.ts";
+import { CacheSize } from "./cache-size.ts";
 import { Config } from "./config/config.ts";
 import { informationFor } from "./config/help.ts";
 import { WorkerExecutor } from "./lsm/storage-executor.ts";
@@ -62,7 +63,12 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   });
   log.info({ ...recovery, ms: Math.round(clock.monotonicMs() - startMs) }, "recovered");
 
-  const guard = new MemoryGuard(new SystemProcessMemory(), config.memoryBytes, clock);
+  const processMemory = new SystemProcessMemory();
+  const guard = new MemoryGuard(processMemory, config.memoryBytes, clock);
+  const cacheSize =
+    config.get("engine-block-cache-percent") === 0
+      ? new CacheSize(store.internals.lsm.cache, processMemory, config.memoryBytes, clock)
+      : undefined;
   let stoppingSinceMs = 0;
   const stop = async (): Promise<void> => {
     if (stoppingSinceMs !== 0) {
@@ -73,6 +79,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     stoppingSinceMs = clock.monotonicMs();
     log.info({}, "stopping");
     guard.stop();
+    cacheSize?.stop();
     await server!.stop();
     await store.close();
     lock.release();
@@ -89,7 +96,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     clock,
     logger,
     host: new SystemHost(),
-    processMemory: new SystemProcessMemory(),
+    processMemory,
     runId: Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex"),
     onShutdown: requestStop,
     onFatal,

@@ -11,6 +11,7 @@
  *
  * Lifetime: whatever points into a slab is valid until the next insertion or release, unless its slab is
  * pinned: pinned slabs are not emptied. When all are pinned the cache grows beyond its capacity until unpinAll.
+ * Between two units nothing points into it but what is pinned, so then its capacity may change.
  *
  * Hot: CacheSlots.locations, slabs and SLAB_SHIFT are read by TableReader.find directly.
  */
@@ -40,6 +41,11 @@ export class Slab {
     this.bytes = new Uint8Array(buffer);
     this.words = new Uint32Array(buffer);
   }
+
+  /** Gives the memory back now, not when the collector finds out. */
+  free(): void {
+    (this.bytes.buffer as ArrayBuffer).transfer(0);
+  }
 }
 
 /** One table's view of the cache. */
@@ -66,16 +72,33 @@ export class BlockCache {
   /** Counted by readers. */
   hits = 0;
   misses = 0;
-  readonly #slabsMax: number;
+  #slabsMax = SLABS_MIN;
   readonly #owners: (CacheSlots | undefined)[] = [];
   #fill: number;
   #evictions = 0;
 
   constructor(capacityBytes: number) {
-    const slabs = Math.floor(capacityBytes / SLAB_BYTES);
-    this.#slabsMax = Math.max(SLABS_MIN, Math.min(slabs, SLABS_MAX));
     this.slabs.push(new Slab());
     this.#fill = 0;
+    this.resize(capacityBytes);
+  }
+
+  get capacityBytes(): number {
+    return this.#slabsMax * SLAB_BYTES;
+  }
+
+  get slabBytes(): number {
+    return this.slabs.length * SLAB_BYTES;
+  }
+
+  /**
+   * Gives the cache another capacity, in whole slabs. What lies in slabs beyond it is dropped and their memory freed at
+   * once; pinned slabs go with unpinAll(). REQUIRES: nothing points into the cache but what is pinned.
+   */
+  resize(capacityBytes: number): void {
+    const slabs = Math.floor(capacityBytes / SLAB_BYTES);
+    this.#slabsMax = Math.max(SLABS_MIN, Math.min(slabs, SLABS_MAX));
+    this.#dropExcess();
   }
 
   get counters(): CacheCounters {
@@ -85,8 +108,8 @@ export class BlockCache {
       hits: this.hits,
       misses: this.misses,
       evictions: this.#evictions,
-      capacityBytes: this.#slabsMax * SLAB_BYTES,
-      slabBytes: this.slabs.length * SLAB_BYTES,
+      capacityBytes: this.capacityBytes,
+      slabBytes: this.slabBytes,
       locationBytes,
     };
   }
@@ -150,9 +173,13 @@ export class BlockCache {
 
   unpinAll(): void {
     for (const slab of this.slabs) slab.pinned = false;
-    while (this.slabs.length > this.#slabsMax) {
+    this.#dropExcess();
+  }
+
+  #dropExcess(): void {
+    while (this.slabs.length > this.#slabsMax && !this.slabs.at(-1)!.pinned) {
       this.#empty(this.slabs.length - 1, 0);
-      this.slabs.pop();
+      this.slabs.pop()!.free();
     }
     if (this.#fill >= this.slabs.length) {
       this.#fill = this.slabs.length - 1;

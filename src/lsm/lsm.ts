@@ -9,6 +9,7 @@
  * Reads are synchronous and see one version per turn.
  */
 import { assert } from "../base/assert.ts";
+import type { BlockCache } from "./block-cache.ts";
 import { Compactor } from "./compactor.ts";
 import { type ExpirySummary, summarizeExpiry } from "./expiry-summary.ts";
 import type { FlushSource } from "./flush.ts";
@@ -182,6 +183,11 @@ export class Lsm {
     } finally {
       release();
     }
+  }
+
+  /** The cache of blocks. It may be resized between two units. */
+  get cache(): BlockCache {
+    return this.#tables.cache;
   }
 
   /** Lets go of all blocks that prefetch() pinned. */

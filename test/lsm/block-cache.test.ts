@@ -56,6 +56,32 @@ describe("BlockCache", () => {
     expect(cache.counters.slabBytes).toBe(2 * SLAB_BYTES);
   });
 
+  test("takes more blocks when it may grow, and drops those beyond a smaller capacity", () => {
+    const cache = new BlockCache(2 * SLAB_BYTES);
+    const slots = cache.register(100);
+    cache.resize(4.5 * SLAB_BYTES);
+    expect(cache.capacityBytes).toBe(4 * SLAB_BYTES);
+    for (const block of range(0, 4 * PER_SLAB)) insert(cache, slots, block);
+    expect(cachedBlocks(cache, slots)).toEqual(range(0, 4 * PER_SLAB));
+    cache.resize(2 * SLAB_BYTES);
+    expect(cache.slabBytes).toBe(2 * SLAB_BYTES);
+    expect(cachedBlocks(cache, slots)).toEqual(range(0, 2 * PER_SLAB));
+    for (const block of range(64, 64 + PER_SLAB)) insert(cache, slots, block);
+    expect(cachedBlocks(cache, slots).length).toBe(2 * PER_SLAB);
+    expect(cache.slabBytes).toBe(2 * SLAB_BYTES);
+  });
+
+  test("keeps pinned blocks when its capacity shrinks, until they are unpinned", () => {
+    const cache = new BlockCache(4 * SLAB_BYTES);
+    const slots = cache.register(100);
+    for (const block of range(0, 4 * PER_SLAB)) insert(cache, slots, block);
+    cache.pin(slots.locations[2 * PER_SLAB]!);
+    cache.resize(2 * SLAB_BYTES);
+    expect(cachedBlocks(cache, slots)).toEqual(range(0, 3 * PER_SLAB));
+    cache.unpinAll();
+    expect(cachedBlocks(cache, slots)).toEqual(range(0, 2 * PER_SLAB));
+  });
+
   test("gives blocks that were hit one more round", () => {
     const cache = new BlockCache(2 * SLAB_BYTES);
     const slots = cache.register(200);
