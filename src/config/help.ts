@@ -42,7 +42,8 @@ export function helpText(command: string): string {
   const sections = Object.entries(SECTIONS).map(
     ([section, title]) => `${title}:\n${inSection(section).map(optionHelp).join("\n")}`,
   );
-  return `dkv: a replicated, disk-backed key-value store that speaks the Redis protocol.
+  return `dkv: a disk-backed key-value store that speaks the Redis protocol.
+A single node so far; replication is being built.
 
 Usage: ${command} [file | -] [--name value ...] [--name=value ...]
        ${command} check <dir> [--json]
