@@ -9,6 +9,7 @@
  *
  * Hot: 600k records must be sorted in tens of milliseconds; see bench/micro/flush.bench.ts.
  */
+import { assert } from "../base/assert.ts";
 import { compareBytes } from "../base/bytes.ts";
 import {
   expiryAt,
@@ -34,6 +35,8 @@ const INSERTION_MAX = 12;
 /** Records whose memory is fetched at once. */
 const BATCH = 32;
 const LINE_WORDS = 16;
+/** A source is numbered in one byte. */
+const SOURCES_MAX = 256;
 
 export class SortedSources {
   /** Records in order, without the RANGE_DELETION records. */
@@ -54,6 +57,7 @@ export class SortedSources {
 
   /** Takes the sources oldest first. Borrows their memory. */
   constructor(sources: readonly FlushSource[]) {
+    assert(sources.length <= SOURCES_MAX, "more sources than a byte can number");
     let total = 0;
     for (const source of sources) {
       this.#arenas.push(new Uint8Array(source.bytes));

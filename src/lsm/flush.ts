@@ -11,7 +11,7 @@ export interface FlushSource {
   readonly bytes: SharedArrayBuffer;
   /** u32 per ordinal: arena offset of the record (a multiple of 8) | OFFSET_COUNT_UNKNOWN. */
   readonly offsets: SharedArrayBuffer;
-  /** A bit per 8 bytes of the arena: the record there was overwritten by a later one of the same source. */
+  /** A bit per 8 bytes of the arena: the record there was overwritten by a later one of the same flush. */
   readonly dead?: SharedArrayBuffer;
   /** The first ordinal to flush. */
   readonly firstRecord: number;
@@ -37,6 +37,9 @@ export function markDead(dead: Uint8Array, offset: number): void {
   dead[offset >>> 6]! |= 1 << ((offset >>> 3) & 7);
 }
 
-export function unmarkDead(dead: Uint8Array, offset: number): void {
+/** Takes markDead() back; whether there was a mark. */
+export function unmarkDead(dead: Uint8Array, offset: number): boolean {
+  const wasDead = isDead(dead, offset);
   dead[offset >>> 6]! &= ~(1 << ((offset >>> 3) & 7));
+  return wasDead;
 }

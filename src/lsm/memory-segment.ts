@@ -24,9 +24,12 @@ export class MemorySegment {
   readonly offsetsShared: SharedArrayBuffer;
   readonly offsets: Uint32Array;
   readonly next: Uint32Array;
-  /** Records that a later one of this segment has overwritten: a flush need not look at them (flush.ts). */
+  /** Records that a later one of this group has overwritten: a flush of the whole group passes over them (flush.ts). */
   readonly deadShared: SharedArrayBuffer;
   readonly dead: Uint8Array;
+  deadCount = 0;
+  /** Segments of one group are flushed together. */
+  group = 0;
   readonly chains = new Uint32Array(CHAIN_COUNT);
   arena: SegmentArena | undefined = undefined;
   recordCount = 0;
@@ -52,8 +55,10 @@ export class MemorySegment {
     this.knownDeltas = new Float64Array(slotCount);
   }
 
-  attach(arena: SegmentArena, firstSequence: number): void {
+  attach(arena: SegmentArena, firstSequence: number, group: number): void {
     this.arena = arena;
+    this.group = group;
+    this.deadCount = 0;
     this.recordCount = 0;
     this.firstSequence = firstSequence;
     this.unknownCounts = 0;

@@ -271,7 +271,11 @@ export class Memtable {
     } else {
       previous = this.#buckets[bucket * 2 + 1]! >>> 0;
       isFirstInSegment = previous >>> this.#segmentShift !== place;
-      if (!isFirstInSegment) markDead(active.dead, this.offsetAt(previous));
+      const older = this.segmentAt(previous);
+      if (older.group === active.group) {
+        markDead(older.dead, this.offsetAt(previous));
+        older.deadCount++;
+      }
     }
     this.#remember(bucket);
     this.#buckets[bucket * 2] = indexHash | 0;
@@ -308,9 +312,7 @@ export class Memtable {
     for (let entry = this.#undoCount - 1; entry >= 0; entry--) {
       const bucket = undo[entry * 3]!;
       const previous = undo[entry * 3 + 2]!;
-      if (previous !== 0 && previous >>> this.#segmentShift === this.#activePlace) {
-        unmarkDead(this.#active!.dead, this.offsetAt(previous));
-      }
+      if (previous !== 0) this.#revive(previous >>> 0);
       buckets[bucket * 2] = undo[entry * 3 + 1]!;
       buckets[bucket * 2 + 1] = previous;
       if (previous === 0) this.#usedBuckets--;
@@ -364,6 +366,13 @@ export class Memtable {
   #isValid(position: number): boolean {
     if (this.#resident[position >>> this.#segmentShift] === undefined) return false;
     return !this.#hasFloor || ((position - this.#floor) | 0) >= 0;
+  }
+
+  /** The record at `position` may have been marked as overwritten by the unit that is taken back. */
+  #revive(position: number): void {
+    const segment = this.#resident[position >>> this.#segmentShift];
+    if (segment === undefined || segment.group !== this.#active!.group) return;
+    if (unmarkDead(segment.dead, this.offsetAt(position))) segment.deadCount--;
   }
 
   /** Bucket that holds the valid newest record of the query, or −1. */

@@ -102,7 +102,7 @@ export async function openStore(
     lsm,
     memtable,
     pool,
-    flushTrigger: Math.max(1, Math.floor(segmentCount / 2) - 1),
+    segmentCount,
     onFatal: (error) => options.onFatal(error),
     onFlushed: () => store?.onFlushed(),
   });

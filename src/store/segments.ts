@@ -3,8 +3,9 @@
  *
  *   active → frozen → flushing → flushed → retired
  *
- * The active one takes records. A frozen one is full; once all its frames are committed it is flushed, together
- * with its neighbours. A flushed one stays as a cache of recent writes until its arena is needed.
+ * The active one takes records. A frozen one is full. Segments form groups, and a group is flushed as a whole once all
+ * its frames are committed: only its newest record of a key is written. So a group whose keys are written again and
+ * again is let grow. A flushed segment stays as a cache of recent writes until its arena is needed.
  */
 
 import { SLOT_COUNT } from "../base/slot.ts";
@@ -32,15 +33,17 @@ export interface SegmentsParts {
   readonly lsm: Lsm;
   readonly memtable: Memtable;
   readonly pool: ArenaPool;
-  /** Frozen segments that start a flush. */
-  readonly flushTrigger: number;
+  /** Arenas that there are. */
+  readonly segmentCount: number;
   onFatal(error: Error): void;
   /** A flush has ended: arenas may be free, counts have settled. */
   onFlushed(): void;
 }
 
-/** Segments flushed at once: hot keys leave few live records in each, and one table for all is better. */
+/** Segments flushed at once. */
 const FLUSH_SEGMENTS_MAX = 8;
+/** Arenas that a group leaves besides those which fill while it is flushed: the active one and one to be safe. */
+const GROUP_SPARE = 2;
 /** One in so many arenas is kept for small writes while large values arrive faster than they are flushed. */
 const RESERVE_DIVISOR = 4;
 /** Log that stays unflushed however long nothing is written. */
@@ -62,6 +65,8 @@ export class Segments {
   #flushing: Promise<void> | undefined = undefined;
   #isClosing = false;
   #isTidying = false;
+  /** The group of the active segment. */
+  #group = 0;
   readonly #waiters: (() => void)[] = [];
   flushCount = 0;
   /** Times that a unit had to wait for a flush to free an arena. */
@@ -144,9 +149,10 @@ export class Segments {
     for (const resident of this.#residents) {
       if (resident.phase === "active") resident.phase = "frozen";
     }
+    if (this.#isGroupDone()) this.#group++;
     const memory =
       this.#spare.pop() ?? new MemorySegment(this.#parts.pool.segmentBytes, SLOT_COUNT);
-    memory.attach(segment, firstSequence);
+    memory.attach(segment, firstSequence, this.#group);
     this.#residents.push({ segment, memory, phase: "active" });
     this.#parts.memtable.activate(memory);
     return memory;
@@ -218,21 +224,53 @@ export class Segments {
     if (this.#waiters.length > 0) this.maybeFlush();
   }
 
-  /** Flushes frozen segments when enough of them are committed. */
+  /**
+   * Whether the active segment's group ends with it. While a group is flushed, as many arenas fill as it has segments'
+   * worth of records that are not overwritten, about: so many must be left.
+   */
+  #isGroupDone(): boolean {
+    let size = 0;
+    let records = 0;
+    let dead = 0;
+    for (const { memory } of this.#residents) {
+      if (memory.group !== this.#group) continue;
+      size++;
+      records += memory.recordCount;
+      dead += memory.deadCount;
+    }
+    if (size === 0) return false;
+    const live = size * (1 - dead / Math.max(1, records));
+    return size === FLUSH_SEGMENTS_MAX || size + live >= this.#parts.segmentCount - GROUP_SPARE;
+  }
+
+  /** Flushes the oldest group when it is complete and committed, or what there is when arenas are short. */
   maybeFlush(): void {
     if (this.#isClosing) return;
     const ready = this.#ready();
     const isShort = this.#parts.pool.freeCount === 0 && this.#residents[0]?.phase !== "flushed";
-    if (ready.length < this.#parts.flushTrigger && !(isShort && ready.length > 0)) return;
-    this.#report(this.flush());
+    const complete = ready.filter((resident) => this.#isComplete(resident, ready));
+    if (complete.length > 0) this.#report(this.#flush(complete));
+    else if (isShort && ready.length > 0) this.#report(this.#flush(ready));
+  }
+
+  /** Whether the resident's whole group is in `ready`, the oldest unflushed segments. */
+  #isComplete(resident: Resident, ready: readonly Resident[]): boolean {
+    const next = this.unflushed[ready.length];
+    return next === undefined || next.memory.group !== resident.memory.group;
   }
 
   /** Flushes all that is frozen and committed now. */
   flush(): Promise<void> {
+    return this.#flush(undefined);
+  }
+
+  #flush(wanted: readonly Resident[] | undefined): Promise<void> {
     // A resolution changes the same counts; it is short.
-    if (this.#resolving !== undefined) return this.#resolving.then(() => this.flush());
+    if (this.#resolving !== undefined) {
+      return this.#resolving.then(() => (wanted === undefined ? this.flush() : this.maybeFlush()));
+    }
     if (this.#flushing !== undefined) return this.#flushing;
-    const ready = this.#ready();
+    const ready = wanted ?? this.#ready();
     if (ready.length === 0) return Promise.resolve();
     this.#flushing = this.#run(ready).then(
       () => this.#finish(),
@@ -243,6 +281,11 @@ export class Segments {
 
   async #run(ready: readonly Resident[]): Promise<void> {
     const deltas = new Float64Array(SLOT_COUNT);
+    const sources = ready.map((resident) => {
+      const source = sourceOf(resident);
+      // What overwrote a record may not be in this flush, and then could be lost without the record.
+      return this.#isComplete(resident, ready) ? source : withoutDead(source);
+    });
     for (const resident of ready) {
       resident.phase = "flushing";
       for (let slot = 0; slot < SLOT_COUNT; slot++) {
@@ -250,7 +293,7 @@ export class Segments {
       }
     }
     const before = this.#parts.lsm.baseCounts;
-    await this.#parts.lsm.flush(ready.map(sourceOf), deltas);
+    await this.#parts.lsm.flush(sources, deltas);
     for (const resident of ready) resident.phase = "flushed";
     const after = this.#parts.lsm.baseCounts;
     this.#parts.counts.settleFlush(
@@ -311,6 +354,10 @@ export class Segments {
     resident.memory.arena = undefined;
     this.#spare.push(resident.memory);
   }
+}
+
+function withoutDead({ dead: _, ...source }: FlushSource): FlushSource {
+  return source;
 }
 
 /** The records of a segment as a flush or a count resolution reads them. */
