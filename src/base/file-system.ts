@@ -4,6 +4,9 @@
  *
  * Durability contract: bytes survive power loss only after sync() or syncAsync() of their file; a file's name
  * (created, renamed, removed) only after syncDirectory() of its directory.
+ *
+ * The last close of a removed file frees its blocks, which takes 5 to 25 ms for 64 MiB. DiskFileSystem lets another
+ * thread do that, for one file at a time, so that syncs find the others free.
  */
 import * as fs from "node:fs";
 import { DiskError } from "./errors.ts";
@@ -114,9 +117,24 @@ class DiskFile implements File {
     attempt("truncate", this.path, () => fs.ftruncateSync(this.#descriptor, bytes));
   }
 
+  /** What it would report, sync() has reported. */
   close(): void {
-    attempt("close", this.path, () => fs.closeSync(this.#descriptor));
+    closeSoon(this.#descriptor);
   }
+}
+
+/** Descriptors that wait to be closed; the first one is being closed. */
+const closing: number[] = [];
+
+function closeSoon(descriptor: number): void {
+  if (closing.push(descriptor) === 1) closeNext();
+}
+
+function closeNext(): void {
+  fs.close(closing[0]!, () => {
+    closing.shift();
+    if (closing.length > 0) closeNext();
+  });
 }
 
 const OPEN_FLAGS: Record<OpenMode, string> = { read: "r", create: "w+", "read-write": "r+" };
@@ -151,7 +169,11 @@ export class DiskFileSystem implements FileSystem {
   }
 
   remove(path: string): void {
-    attempt("remove", path, () => fs.unlinkSync(path));
+    attempt("remove", path, () => {
+      const descriptor = fs.openSync(path, "r");
+      closeSoon(descriptor);
+      fs.unlinkSync(path);
+    });
   }
 
   syncDirectory(path: string): void {

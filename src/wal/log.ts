@@ -49,6 +49,8 @@ export class Log {
   #isSyncing = false;
   /** Segments whose files are removed but still open. */
   readonly #deleted: Segment[] = [];
+  /** A power failure may bring a removed file back, as replay expects: the next sync of the directory ends that. */
+  #hasRemovedNames = false;
   /** Number of the first segment whose records are not all in tables. */
   #deletableBefore = 0;
   #frameStart = 0;
@@ -225,7 +227,8 @@ export class Log {
       await segment.file.syncAsync();
       segment.syncedEnd = end;
     }
-    if (this.#segments.some((segment) => !segment.isNameDurable)) {
+    if (this.#hasRemovedNames || this.#segments.some((segment) => !segment.isNameDurable)) {
+      this.#hasRemovedNames = false;
       const named = this.#segments.filter((segment) => !segment.isNameDurable);
       await this.#fileSystem.syncDirectoryAsync(this.#directory);
       for (const segment of named) segment.isNameDurable = true;
@@ -272,8 +275,8 @@ export class Log {
     const doomed = segments.splice(0, count);
     for (const old of doomed) this.#fileSystem.remove(old.file.path);
     this.#deleted.push(...doomed);
+    this.#hasRemovedNames = true;
     if (!this.#isSyncing) this.#closeDeleted();
-    this.#fileSystem.syncDirectory(this.#directory);
   }
 
   /** A descriptor that a running sync may use stays open until the sync ends. */
