@@ -35,7 +35,7 @@ const APT_TIMEOUT_MS = 180_000;
 /**
  * Programs that tests or benchmarks start. `usedFor`: where their absence is reported, because what needs them skips
  * itself. `installedFor`: where they are installed if that is allowed. Debian starts a server that it installs, so
- * redis-server's own package never is: see nameRedisServer().
+ * redis-server's own package never is: see nameRedisServer(). `directory`: where to look instead of the PATH.
  */
 const NEEDS = [
   {
@@ -65,6 +65,21 @@ const NEEDS = [
     usedFor: ["test"],
     installedFor: ["test"],
     skips: "tests with a failing disk",
+  },
+  {
+    program: "java",
+    debian: "default-jre-headless",
+    usedFor: ["test"],
+    installedFor: ["test"],
+    skips: "tests with a real ZooKeeper",
+  },
+  {
+    program: "zookeeper.jar",
+    directory: "/usr/share/java",
+    debian: "libzookeeper-java",
+    usedFor: ["test"],
+    installedFor: ["test"],
+    skips: "tests with a real ZooKeeper",
   },
 ];
 
@@ -248,6 +263,7 @@ export function replaceBy(program, args) {
 }
 
 function isMissing(need) {
+  if (need.directory !== undefined) return !existsSync(join(need.directory, need.program));
   return pathLookup(need.program).length === 0;
 }
 

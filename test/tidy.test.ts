@@ -111,7 +111,9 @@ test.skipIf(!hasMain)(
       reached.add(name);
       pending.push(...referencesOf(name));
     }
-    expect(SOURCES.filter((name) => !reached.has(name))).toEqual([]);
+    // Declarations of a package without types are reached by the package's name.
+    const sources = SOURCES.filter((name) => !name.endsWith(".d.ts"));
+    expect(sources.filter((name) => !reached.has(name))).toEqual([]);
   },
 );
 

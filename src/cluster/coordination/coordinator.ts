@@ -33,7 +33,6 @@ import { assert } from "../../base/assert.ts";
 export const DOCUMENT_BYTES_MAX = 256 * 1024;
 export const MULTI_BYTES_MAX = 768 * 1024;
 
-/** Ephemeral documents have no children. */
 export type Lifetime = "durable" | "ephemeral";
 
 export interface Unavailable {
@@ -48,7 +47,10 @@ export interface Unknown {
   readonly kind: "unknown";
 }
 
-/** `missing`: the document, or the parent of one to create. `children`: a document with children is not removed. */
+/**
+ * `missing`: the document, or the parent of one to create. `children`: a document with children is not removed, and
+ * an ephemeral one gets none.
+ */
 export type ConflictCause = "version" | "exists" | "missing" | "children";
 
 export interface Conflict {
