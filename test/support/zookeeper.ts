@@ -21,10 +21,24 @@ export function whyNoZookeeper(): string {
     : `no ${missing.join(", ")} in ${JARS} (Debian: libzookeeper-java)`;
 }
 
+/**
+ * Below the ports that the system gives to outgoing connections: a client that tries a port of that range while its
+ * server is down may, on loopback, end up connected to itself.
+ */
+const PORT_MIN = 10_000;
+const PORT_COUNT = 20_000;
+let nextPort = process.pid * 31;
+
 function freePort(): number {
-  const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  probe.stop(true);
-  return probe.port;
+  for (;;) {
+    const port = PORT_MIN + (nextPort++ % PORT_COUNT);
+    try {
+      Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true);
+      return port;
+    } catch {
+      // Somebody has it.
+    }
+  }
 }
 
 export class ZookeeperProcess {

@@ -1,5 +1,5 @@
 /** ZookeeperCoordinator: the contract against a real server, and what only real servers do. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { SystemClock } from "../../../src/base/clock.ts";
 import { createLogger } from "../../../src/base/logger.ts";
 import { parseZookeeperAddress } from "../../../src/cluster/coordination/zookeeper-address.ts";
@@ -19,6 +19,8 @@ const WAIT_MS_MAX = 40_000;
 const TEST_MS_MAX = 60_000;
 const LONG_MS = 20_000;
 const MULTI = 14;
+
+setDefaultTimeout(TEST_MS_MAX);
 
 function connect(
   address: string,
@@ -96,8 +98,8 @@ describe.skipIf(MISSING !== "")("ZookeeperCoordinator with one server", () => {
   beforeAll(async () => {
     zookeeper = await Zookeeper.start(1);
     address = `127.0.0.1:${zookeeper.servers[0]!.clientPort}`;
-  }, TEST_MS_MAX);
-  afterAll(() => zookeeper.stop(), TEST_MS_MAX);
+  });
+  afterAll(() => zookeeper.stop());
 
   test("makes its chroot, also when several begin at once", async () => {
     const all = ["/a/b/c", "/a/b/c", "/a/b/d", ""].map((chroot) => connect(address + chroot));
@@ -142,7 +144,7 @@ describe.skipIf(MISSING !== "")("ZookeeperCoordinator with one server", () => {
     expect(coordinator.session.number).toBe(number);
     await coordinator.close();
     proxy.stop();
-  }, 30_000);
+  });
 
   test(
     "a connection that hears nothing is given up while the session lives",
@@ -195,11 +197,11 @@ describe.skipIf(MISSING !== "")("ZookeeperCoordinator with an ensemble", () => {
     coordinator = await connected(connect(`${servers.join(",")}/ensemble`));
     await coordinator.create("/counter", bytes("0"), "durable");
     await coordinator.create("/e", bytes(""), "ephemeral");
-  }, TEST_MS_MAX);
+  });
   afterAll(async () => {
     await coordinator.close();
     await zookeeper.stop();
-  }, TEST_MS_MAX);
+  });
 
   /** Counts up once, whatever happens meanwhile; an open outcome is settled by a fresh read. */
   async function increment(): Promise<void> {
