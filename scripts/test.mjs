@@ -11,10 +11,13 @@ import { runChecks } from "./checks.mjs";
 import { Failures } from "./failures.mjs";
 import { findBun, installNeeds, installPackages, ROOT, say } from "./toolchain.mjs";
 
+/** For tests and hooks without one of their own: those that start processes take long on a busy machine. */
+const TIMEOUT = "--timeout=60000";
+
 /** Runs bun test, shows what it prints, and reads its summary (` 12 pass`, ` 1 fail`). */
 function runTests(bun, args, failures) {
   return new Promise((resolve) => {
-    const child = spawn(bun, ["test", ...args], {
+    const child = spawn(bun, ["test", TIMEOUT, ...args], {
       cwd: ROOT,
       stdio: ["ignore", "inherit", "pipe"],
     });

@@ -5,7 +5,7 @@ import { SystemClock } from "../../src/base/clock.ts";
 const clock = new SystemClock();
 
 test("SystemClock tells wall time and a monotonic time in both units", async () => {
-  expect(Math.abs(clock.wallMs() - Date.now())).toBeLessThan(1000);
+  expect(Math.abs(clock.wallMs() - Date.now())).toBeLessThan(60_000);
   const startMs = clock.monotonicMs();
   const startMicros = clock.monotonicMicros();
   await Bun.sleep(20);
@@ -18,13 +18,13 @@ test("SystemClock runs timers until they are cancelled", async () => {
   clock.after(1, () => events.push("after"));
   clock.after(1, () => events.push("cancelled")).cancel();
   const every = clock.every(1, () => events.push("every"));
-  await Bun.sleep(40);
+  while (events.filter((event) => event === "every").length < 3) await Bun.sleep(1);
+  await Bun.sleep(10);
   every.cancel();
   const count = events.length;
   await Bun.sleep(10);
   expect(events).toHaveLength(count);
   expect(events.filter((event) => event === "after")).toHaveLength(1);
-  expect(events.filter((event) => event === "every").length).toBeGreaterThan(2);
   expect(events).not.toContain("cancelled");
 });
 
@@ -36,6 +36,6 @@ test("SystemClock.immediate runs behind the current turn", async () => {
   const events: string[] = [];
   clock.immediate(() => events.push("immediate"));
   events.push("turn");
-  await Bun.sleep(1);
+  await new Promise<void>((resolve) => clock.immediate(resolve));
   expect(events).toEqual(["turn", "immediate"]);
 });

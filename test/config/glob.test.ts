@@ -34,5 +34,6 @@ for (const [pattern, name, expected] of cases) {
 test("matchesGlob takes no exponential time", () => {
   const started = performance.now();
   expect(matchesGlob(`${"*a".repeat(40)}*b`, "a".repeat(80))).toBe(false);
-  expect(performance.now() - started).toBeLessThan(1000);
+  // Exponential would be hours.
+  expect(performance.now() - started).toBeLessThan(30_000);
 });

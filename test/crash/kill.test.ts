@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { runKills } from "./kill-run.ts";
 
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 const SEED = Number(process.env["DKV_KILL_SEED"] ?? 1);
 
 for (const [policy, deletesAll, rounds] of [

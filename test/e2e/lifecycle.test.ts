@@ -3,7 +3,7 @@ import { afterEach, expect, test } from "bun:test";
 import { ManagedDkv, runDkv } from "../support/managed-dkv.ts";
 import { encodeRequest, RawConnection } from "../support/raw-connection.ts";
 
-const TIMEOUT_MS = 40_000;
+const TIMEOUT_MS = 150_000;
 const SMALL = ["--maxmemory", "256mb"];
 const started: ManagedDkv[] = [];
 

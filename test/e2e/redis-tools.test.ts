@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { ManagedDkv, runCommand } from "../support/managed-dkv.ts";
 import { encodeRequest } from "../support/raw-connection.ts";
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 150_000;
 const HAS_CLI = Bun.which("redis-cli") !== null;
 const HAS_BENCHMARK = Bun.which("redis-benchmark") !== null;
 const whySkipped = (has: boolean, name: string) => (has ? "" : ` (skipped: there is no ${name})`);

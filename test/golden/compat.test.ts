@@ -22,7 +22,7 @@ const REWRITES = process.env["DKV_REWRITE_GOLDEN"] === "1";
 const USES_REDIS = REWRITES || process.env["DKV_COMPAT_TARGET"] === "redis";
 const FOLDER = join(import.meta.dir, "compat");
 const MAIN = join(import.meta.dir, "../../src/main.ts");
-const SECTION_TIMEOUT_MS = 20_000;
+const SECTION_TIMEOUT_MS = 60_000;
 
 let server: ServerProcess | undefined;
 

@@ -20,7 +20,7 @@ import { ALL_KEYS, CONNECTIONS, type Command, type Group, groups } from "./rando
 const RUNS = Number(process.env["DKV_MODEL_RUNS"] ?? 40);
 const SEED = process.env["DKV_MODEL_SEED"];
 const TIMEOUT_MS = 24 * 3_600_000;
-const START_MS = 20_000;
+const START_MS = 150_000;
 const HAS_REDIS = Bun.which("redis-server") !== null;
 const WHY_SKIPPED = HAS_REDIS ? "" : " (skipped: there is no redis-server to compare with)";
 const TINY_ENGINE = [

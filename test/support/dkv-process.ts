@@ -6,7 +6,7 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { RawConnection } from "./raw-connection.ts";
 
-const START_TIMEOUT_MS = 20_000;
+const START_TIMEOUT_MS = 60_000;
 const MAIN = join(dirname(dirname(import.meta.dirname)), "src", "main.ts");
 const SMALL = [
   ...["--maxmemory", "256mb", "--engine-segment-bytes", "1mb"],

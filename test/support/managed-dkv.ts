@@ -10,8 +10,8 @@ import { freePort } from "./dkv-process.ts";
 import { RawConnection } from "./raw-connection.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
-const READY_MS_MAX = 15_000;
-const EXIT_MS_MAX = 15_000;
+const READY_MS_MAX = 60_000;
+const EXIT_MS_MAX = 60_000;
 const POLL_MS = 20;
 
 async function within<T>(ms: number, what: string, promise: Promise<T>): Promise<T> {

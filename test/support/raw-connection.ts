@@ -12,7 +12,7 @@ export type ReplyValue =
   | readonly ReplyValue[]
   | ReadonlyMap<ReplyValue, ReplyValue>;
 
-const REPLY_TIMEOUT_MS = 3000;
+const REPLY_TIMEOUT_MS = 30_000;
 const CR = 13;
 const MINUS = 45;
 
@@ -130,7 +130,7 @@ export class RawConnection {
     this.#unsent = this.#unsent.subarray(Math.max(0, written));
   }
 
-  /** The next reply's bytes; undefined when the server closed the connection first. Throws after three seconds. */
+  /** The next reply's bytes; undefined when the server closed the connection first. Throws after half a minute. */
   async reply(): Promise<Uint8Array | undefined> {
     const deadline = performance.now() + REPLY_TIMEOUT_MS;
     for (;;) {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RawConnection } from "./raw-connection.ts";
 
-export const START_TIMEOUT_MS = 10_000;
+export const START_TIMEOUT_MS = 60_000;
 
 export interface ServerProcess {
   readonly port: number;
