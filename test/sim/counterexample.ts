@@ -12,9 +12,9 @@ import {
   type Verdict,
 } from "./linearizability.ts";
 
-/** A check that takes longer than this is not worth a shorter report. */
-const CONFIGURATIONS_MAX = 200_000;
-const CHECKS_MAX = 2000;
+/** A check that takes longer than this is not worth a shorter report, nor are all of them together. */
+const CONFIGURATIONS_MAX = 50_000;
+const CONFIGURATIONS_TOTAL = 1_000_000;
 const CONTEXT = 12;
 
 /** Operations that contradict each other; REQUIRES: `history` is not linearizable. */
@@ -23,15 +23,17 @@ export function contradictionOf<Call, Result>(
   history: readonly Operation<Call, Result>[],
 ): Operation<Call, Result>[] {
   const forgotten = new Set<Operation<Call, Result>>();
-  let checks = 0;
+  let spent = 0;
   const stillFails = (also: readonly Operation<Call, Result>[]): boolean => {
-    if (++checks > CHECKS_MAX) return false;
+    if (spent > CONFIGURATIONS_TOTAL) return false;
     const rest = history.map((operation) =>
       forgotten.has(operation) || also.includes(operation)
         ? { ...operation, result: undefined, returnMicros: Number.POSITIVE_INFINITY }
         : operation,
     );
-    return checkLinearizability(model, rest, CONFIGURATIONS_MAX).isLinearizable === false;
+    const verdict = checkLinearizability(model, rest, CONFIGURATIONS_MAX);
+    spent += verdict.configurations + rest.length;
+    return verdict.isLinearizable === false;
   };
   const known = history.filter(({ result }) => result !== undefined);
   for (let size = known.length; size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {

@@ -63,7 +63,7 @@ export type Verdict =
   /** More configurations than allowed. */
   | { readonly isLinearizable: undefined; readonly configurations: number };
 
-const CONFIGURATIONS_MAX = 5_000_000;
+const CONFIGURATIONS_MAX = 1_000_000;
 const STATES_SHOWN = 8;
 
 interface Event {

@@ -40,6 +40,9 @@ interface FileState {
   readonly pending: Pending<DataChange>[];
 }
 
+/** Shares of what no sync covers that survive a power failure. */
+const SURVIVAL = [0.1, 0.5, 0.9];
+
 const NO_BYTES = new Uint8Array(0);
 const SECTORS = [512, 4096];
 /** Dropped changes tried per point of the trace. */
@@ -116,6 +119,40 @@ export class CrashStates {
     };
   }
 
+  /** One state that the disk may be in now, by chance. */
+  choose(random: Random): CrashState {
+    const kind = Math.floor(random() * 5);
+    if (kind === 0) return { name: "kept", image: this.#image(keepData, keepName) };
+    if (kind === 1) return { name: "lost", image: this.#image(drop, () => false) };
+    if (kind === 2) return this.#before(random);
+    const share = SURVIVAL[Math.floor(random() * SURVIVAL.length)]!;
+    const data: DataChoice = ({ change }) => {
+      if (random() < share) return change;
+      return random() < 0.5 ? tear(change, random) : undefined;
+    };
+    return { name: `some ${share}`, image: this.#image(data, () => random() < share) };
+  }
+
+  /** A sync of changes before `before` has failed: each is on the disk or never will be. */
+  failSync(id: number, before: number, isWritten: () => boolean): void {
+    const file = this.#file(id);
+    const kept = file.pending.filter((pending) => pending.at >= before || isWritten());
+    file.pending.splice(0, file.pending.length, ...kept);
+    this.#sync(file, before);
+  }
+
+  /** All up to some moment, the change at that moment in part. */
+  #before(random: Random): CrashState {
+    const all = [...this.#files.values()].flatMap((file) => file.pending);
+    const from = Math.min(this.#at, ...all.map(({ at }) => at));
+    const end = from + Math.floor(random() * (this.#at - from + 1));
+    const data: DataChoice = ({ at, change }) => {
+      if (at < end) return change;
+      return at === end ? tear(change, random) : undefined;
+    };
+    return { name: `before ${end}`, image: this.#image(data, ({ at }) => at < end) };
+  }
+
   *#torn(data: readonly Pending<DataChange>[]): Generator<CrashState> {
     const last = data.reduce<Pending<DataChange> | undefined>(
       (best, pending) => (best === undefined || pending.at > best.at ? pending : best),
@@ -149,6 +186,7 @@ export class CrashStates {
 
   #sync(file: FileState, before: number): void {
     const covered = file.pending.filter((pending) => pending.at < before);
+    if (covered.length === 0) return;
     file.durable = contentOf({ durable: file.durable, pending: covered }, keepData);
     file.pending.splice(0, covered.length);
   }
@@ -172,6 +210,17 @@ export class CrashStates {
 }
 
 const drop: DataChoice = () => undefined;
+
+/** The first sectors of a write; undefined: not even one. */
+function tear(change: DataChange, random: Random): DataChange | undefined {
+  if (change.kind !== "write") return undefined;
+  const sector = SECTORS[Math.floor(random() * SECTORS.length)]!;
+  const firstEnd = sector - (change.position % sector);
+  if (firstEnd >= change.bytes.length) return undefined;
+  const sectors = Math.ceil((change.bytes.length - firstEnd) / sector);
+  const end = firstEnd + Math.floor(random() * sectors) * sector;
+  return { ...change, bytes: change.bytes.subarray(0, end) };
+}
 
 function applyName(names: Map<string, number>, change: NameChange): void {
   if (change.kind === "create") names.set(change.path, change.file);

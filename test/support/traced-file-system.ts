@@ -1,7 +1,7 @@
 /**
  * A file system in memory that writes down every change in order, so that crash-states.ts can tell what a disk may
  * hold if power fails between any two of them. A sync covers what was changed before it began; with `holdsSyncs`
- * asynchronous ones end when the test says so.
+ * asynchronous ones end when the test says so. With a sink, changes go there instead, and no trace is kept.
  */
 import { DiskError } from "../../src/base/errors.ts";
 import type { File, FileSystem, OpenMode } from "../../src/base/file-system.ts";
@@ -41,6 +41,9 @@ export interface TraceEntry<Stamp> {
   readonly stamp: Stamp;
 }
 
+/** Takes the changes of a file system that keeps no trace. */
+export type ChangeSink = (change: Change) => void;
+
 interface Node {
   readonly id: number;
   bytes: Uint8Array;
@@ -70,11 +73,15 @@ export class TracedFileSystem<Stamp> implements FileSystem {
   readonly #files = new Map<string, Node>();
   readonly #stamp: () => Stamp;
   readonly #held: (() => void)[] = [];
+  readonly #sink: ChangeSink | undefined;
   #nextId = 1;
+  /** Changes so far. */
+  changeCount = 0;
 
-  constructor(initial: DiskImage, stamp: () => Stamp) {
+  constructor(initial: DiskImage, stamp: () => Stamp, sink?: ChangeSink) {
     this.initial = initial;
     this.#stamp = stamp;
+    this.#sink = sink;
     for (const [path, bytes] of initial) {
       const node = { id: this.#nextId++, bytes, length: bytes.length, isShared: true };
       this.#files.set(path, node);
@@ -104,7 +111,16 @@ export class TracedFileSystem<Stamp> implements FileSystem {
   }
 
   record(change: Change): void {
-    this.trace.push({ change, stamp: this.#stamp() });
+    this.changeCount++;
+    if (this.#sink === undefined) this.trace.push({ change, stamp: this.#stamp() });
+    else this.#sink(change);
+  }
+
+  /** Bytes in all files. */
+  get usedBytes(): number {
+    let bytes = 0;
+    for (const node of this.#files.values()) bytes += node.length;
+    return bytes;
   }
 
   /** Ends now, or when the test says so. */
@@ -119,7 +135,7 @@ export class TracedFileSystem<Stamp> implements FileSystem {
     });
   }
 
-  open(path: string, mode: OpenMode): File {
+  open(path: string, mode: OpenMode): TracedFile {
     let node = this.#files.get(path);
     if (node === undefined) {
       if (mode !== "create") throw new DiskError("cannot open: no such file", { path });
@@ -162,11 +178,11 @@ export class TracedFileSystem<Stamp> implements FileSystem {
   }
 
   syncDirectory(path: string): void {
-    this.record({ kind: "sync-directory", path, before: this.trace.length });
+    this.record({ kind: "sync-directory", path, before: this.changeCount });
   }
 
   syncDirectoryAsync(path: string): Promise<void> {
-    const before = this.trace.length;
+    const before = this.changeCount;
     return this.later(() => this.record({ kind: "sync-directory", path, before }));
   }
 
@@ -179,7 +195,7 @@ export function directoryOf(path: string): string {
   return path.slice(0, path.lastIndexOf("/"));
 }
 
-class TracedFile implements File {
+export class TracedFile implements File {
   readonly path: string;
   readonly #fileSystem: TracedFileSystem<unknown>;
   readonly #node: Node;
@@ -189,6 +205,11 @@ class TracedFile implements File {
     this.#fileSystem = fileSystem;
     this.path = path;
     this.#node = node;
+  }
+
+  /** The file, whatever its name. */
+  get id(): number {
+    return this.#node.id;
   }
 
   read(into: Uint8Array, position: number): number {
@@ -213,13 +234,13 @@ class TracedFile implements File {
 
   sync(): void {
     this.#requireOpen();
-    const before = this.#fileSystem.trace.length;
+    const before = this.#fileSystem.changeCount;
     this.#fileSystem.record({ kind: "sync", file: this.#node.id, before });
   }
 
   syncAsync(): Promise<void> {
     this.#requireOpen();
-    const before = this.#fileSystem.trace.length;
+    const before = this.#fileSystem.changeCount;
     return this.#fileSystem.later(() =>
       this.#fileSystem.record({ kind: "sync", file: this.#node.id, before }),
     );
