@@ -5,6 +5,8 @@
 
 import { SlabPool } from "./slab-pool.ts";
 
+const FORCED_FACTOR = 2;
+
 interface Waiter {
   readonly bytes: number;
   /** What it holds already. */
@@ -45,9 +47,15 @@ export class ByteBudget {
     return new Promise((resolve) => this.#waiters.push({ bytes, held, resolve }));
   }
 
-  /** Takes `bytes` even if they are not free: for who holds some already and must not wait for others. */
-  force(bytes: number): void {
+  /**
+   * Takes `bytes` even if they are not free: for who holds some already and must not wait for others. False when that
+   * would be more than twice the share. All who hold something can double it, so a command that reads one value and
+   * writes or replies another always can.
+   */
+  tryForce(bytes: number): boolean {
+    if (this.#used + bytes > this.capacity * FORCED_FACTOR) return false;
     this.#used += bytes;
+    return true;
   }
 
   release(bytes: number): void {

@@ -10,7 +10,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Request } from "../resp/request.ts";
-import { COLD_READ, PREPARING, Refusal } from "../store/interrupt.ts";
+import { COLD_READ, OUT_OF_MEMORY, PREPARING, Refusal } from "../store/interrupt.ts";
 import type { Store } from "../store/store.ts";
 import {
   bindHandlers,
@@ -123,6 +123,7 @@ export class Dispatcher {
         this.#handlers[spec.id]!(session.context);
         micros.push(this.#clock.monotonicMicros() - startMicros);
         errors.push(session.reply.isErrorAt(start) ? session.reply.lineAt(start) : undefined);
+        if (session.reply.pendingBytes > this.#store.largeBytesMax * 2) throw OUT_OF_MEMORY;
       }
       this.#ran = transaction;
     } finally {

@@ -12,6 +12,8 @@ export class LargeMemory {
   #admitted: LargeArgument | undefined = undefined;
   /** True while the session must not receive more of its large argument. */
   isWaiting = false;
+  /** True once an argument was declared that there can be no memory for: the connection must end. */
+  isRefused = false;
   /** Bytes of the request that is arriving or running. */
   #currentBytes = 0;
   /** Arguments of requests that have run, or that a transaction has queued. */
@@ -34,13 +36,12 @@ export class LargeMemory {
     this.#admitted = large;
     const bytes = large.byteLength;
     const isFirst = this.#work.heldBytes === 0;
+    // Who holds some already must not wait for others, who may wait for it.
+    this.isRefused = !isFirst && !this.#budget.tryForce(bytes);
+    if (this.isRefused) return undefined;
     this.#work.heldBytes += bytes;
     this.#currentBytes += bytes;
-    if (!isFirst) {
-      // Who holds some already must not wait for others, who may wait for it.
-      this.#budget.force(bytes);
-      return undefined;
-    }
+    if (!isFirst) return undefined;
     const wait = this.#budget.acquire(bytes);
     if (wait === undefined) return undefined;
     this.isWaiting = true;

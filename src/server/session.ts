@@ -277,6 +277,7 @@ export class Session {
   #admitLarge(): void {
     if (this.#isClosed) this.#releaseLarge();
     const wait = this.#large.admit(this.#isClosed ? undefined : this.parser.awaitedLarge);
+    if (this.#large.isRefused && !this.isClosing) this.#endTooBig();
     if (wait === undefined) return;
     this.#pause();
     wait.then(
@@ -286,6 +287,14 @@ export class Session {
       },
       (error: Error) => this.#host.onFatal(error),
     );
+  }
+
+  /** What it has sent, or queued in a transaction, takes more memory than one client can have. */
+  #endTooBig(): void {
+    this.#statistics.queryBufferDisconnections++;
+    this.reply.error(TOO_BIG_REQUEST);
+    this.isClosing = true;
+    this.flush(0);
   }
 
   /** Gives back the memory of large arguments and values once nothing refers to them. */

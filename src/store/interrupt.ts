@@ -60,4 +60,13 @@ export class Refusal extends Error {
   }
 }
 
+/** The refusal that slow work has ended with: the next run of its unit throws it. Any other error is thrown at once. */
+export function refusalOf(error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  throw error;
+}
+
+export const OUT_OF_MEMORY = new Refusal(
+  "OOM the values of this command need more memory than maxmemory leaves for them",
+);
 export const TOO_LARGE = new Refusal("ERR the transaction is larger than one log segment");

@@ -23,7 +23,10 @@ import {
   COLD_READ,
   INDEX_FULL,
   Interrupt,
+  OUT_OF_MEMORY,
   PREPARING,
+  Refusal,
+  refusalOf,
   SEGMENT_FULL,
   UnitWork,
 } from "./interrupt.ts";
@@ -152,12 +155,14 @@ export class Store {
     const prepared = work.results[work.next];
     if (prepared !== undefined && prepared.kind === kind) {
       work.next++;
+      if (prepared.value instanceof Refusal) throw prepared.value;
       return prepared.value as T;
     }
     work.results.length = work.next;
     // Not at once: what is started runs units of its own, and this one has not been taken back yet.
     work.pending = Promise.resolve()
       .then(start)
+      .catch(refusalOf)
       .then((value) => ({ kind, value }));
     throw PREPARING;
   }
@@ -285,17 +290,31 @@ export class Store {
   /** Waits until `length` bytes of memory are free for a copy of a large value. */
   #admit(length: number): void {
     const work = this.#work;
-    if (this.#records.hasWrites) return;
-    this.prepare(() => this.hold(work, length), `admit ${length}`);
+    // Who has written cannot wait.
+    if (this.#records.hasWrites) this.#force(work, length);
+    else this.prepare(() => this.hold(work, length), `admit ${length}`);
   }
 
   /** Takes memory for large values and replies as soon as it is free; the owner of `work` gives it back. */
   async hold(work: UnitWork, bytes: number): Promise<void> {
-    const { largeBytes } = this.#parts.options;
     // Who holds some already must not wait for others, who may wait for it.
-    if (work.heldBytes > 0) largeBytes.force(bytes);
-    else await largeBytes.acquire(bytes);
+    if (work.heldBytes > 0) {
+      this.#force(work, bytes);
+      return;
+    }
+    if (bytes > this.largeBytesMax) throw OUT_OF_MEMORY;
+    await this.#parts.options.largeBytes.acquire(bytes);
     work.heldBytes += bytes;
+  }
+
+  #force(work: UnitWork, bytes: number): void {
+    if (!this.#parts.options.largeBytes.tryForce(bytes)) throw OUT_OF_MEMORY;
+    work.heldBytes += bytes;
+  }
+
+  /** What one reply may take, and all large values together. */
+  get largeBytesMax(): number {
+    return this.#parts.options.largeBytes.capacity;
   }
 
   /** Where large replies may be put; the owner of the unit's work gives slabs back that are noted there. */

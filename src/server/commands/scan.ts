@@ -6,6 +6,7 @@
  * reads everything in one go, so that the transaction stays one step.
  */
 import { Glob } from "../../base/glob.ts";
+import { OUT_OF_MEMORY } from "../../store/interrupt.ts";
 import { POSITIONS, type ScannedKey } from "../../store/scan.ts";
 import { integerArgument, isWord, NOT_AN_INTEGER, SYNTAX_ERROR } from "../arguments.ts";
 import type { CommandContext, Handlers } from "../handler.ts";
@@ -19,6 +20,8 @@ const SLICE_KEYS = 256;
 const SLICE_MS = 1;
 /** A list of keys that becomes longer waits for memory. */
 const LIST_BYTES_FREE = 1 << 20;
+/** What a list takes at a time that becomes longer than all large values together should. */
+const STEP_BYTES = 1 << 20;
 /** Steps of pattern matching after which a SCAN ends its page; the same in KEYS ends a slice. */
 const MATCH_STEPS_MAX = 1 << 19;
 /** One more than the largest number that strtoul() takes. */
@@ -140,6 +143,7 @@ function keys(context: CommandContext): void {
     do {
       const page = store.scan(cursor, SLICE_KEYS);
       for (const { key } of page.keys) addIfMatching(list, glob, key);
+      if (list.byteLength > store.largeBytesMax) throw OUT_OF_MEMORY;
       cursor = page.next;
     } while (cursor !== 0);
   }
@@ -171,7 +175,10 @@ async function collect({ store, server, session }: CommandContext, glob: Glob): 
     if (clock.monotonicMs() >= sliceEndMs) await nextTurn();
     if (list.byteLength <= heldBytes || page.next === 0) continue;
     // Hashes are uniform: what has been read tells how long the list will be.
-    const bytes = Math.ceil((list.byteLength * POSITIONS) / page.next) - heldBytes;
+    // With keys of one hash tag it tells too much.
+    const expected = Math.ceil((list.byteLength * POSITIONS) / page.next);
+    const wanted = Math.min(expected, Math.max(store.largeBytesMax, list.byteLength + STEP_BYTES));
+    const bytes = wanted - heldBytes;
     heldBytes += bytes;
     await store.hold(session.work, bytes);
   } while (page.next !== 0);

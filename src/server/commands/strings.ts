@@ -5,6 +5,7 @@
  *
  * Hot: get, set, mget, mset.
  */
+import { OUT_OF_MEMORY } from "../../store/interrupt.ts";
 import {
   EX,
   EXAT,
@@ -18,6 +19,9 @@ import {
   type TimeForm,
 } from "../arguments.ts";
 import type { CommandContext, Handlers } from "../handler.ts";
+
+/** MGET looks at the length of its reply after so many values, less one. */
+const CHECK_MASK = 15;
 
 /** What options() finds: bits of these. */
 const NX = 1;
@@ -252,6 +256,7 @@ function mget(context: CommandContext): void {
   for (let index = 1; index < count; index++) {
     store.select(request.bytes, request.starts[index]!, request.ends[index]!);
     replyValue(context);
+    if ((index & CHECK_MASK) === 0 && reply.pendingBytes > store.largeBytesMax) throw OUT_OF_MEMORY;
   }
 }
 
