@@ -98,8 +98,8 @@ describe.skipIf(MISSING !== "")("ZookeeperCoordinator with one server", () => {
   beforeAll(async () => {
     zookeeper = await Zookeeper.start(1);
     address = `127.0.0.1:${zookeeper.servers[0]!.clientPort}`;
-  });
-  afterAll(() => zookeeper.stop());
+  }, TEST_MS_MAX);
+  afterAll(() => zookeeper.stop(), TEST_MS_MAX);
 
   test("makes its chroot, also when several begin at once", async () => {
     const all = ["/a/b/c", "/a/b/c", "/a/b/d", ""].map((chroot) => connect(address + chroot));
@@ -197,11 +197,11 @@ describe.skipIf(MISSING !== "")("ZookeeperCoordinator with an ensemble", () => {
     coordinator = await connected(connect(`${servers.join(",")}/ensemble`));
     await coordinator.create("/counter", bytes("0"), "durable");
     await coordinator.create("/e", bytes(""), "ephemeral");
-  });
+  }, TEST_MS_MAX);
   afterAll(async () => {
     await coordinator.close();
     await zookeeper.stop();
-  });
+  }, TEST_MS_MAX);
 
   /** Counts up once, whatever happens meanwhile; an open outcome is settled by a fresh read. */
   async function increment(): Promise<void> {
