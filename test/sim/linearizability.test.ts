@@ -9,8 +9,8 @@ import {
   type StringResult,
 } from "./string-model.ts";
 
-const SEED = Number(process.env["DKV_SIM_SEED"] ?? 1);
-const SMALL_HISTORIES = Number(process.env["DKV_SIM_HISTORIES"] ?? 6000);
+const SEED = Number(process.env["DKV_TEST_SIM_SEED"] ?? 1);
+const SMALL_HISTORIES = Number(process.env["DKV_TEST_SIM_HISTORIES"] ?? 6000);
 
 const get: StringCall = { kind: "get" };
 const del: StringCall = { kind: "del" };

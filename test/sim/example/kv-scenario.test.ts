@@ -2,13 +2,13 @@
  * The simulator's foundation at work: a single node with production's store keeps its promises in every seed, the
  * same seed does the same thing, and a server or client with a planted bug is caught.
  *
- * DKV_SIM_SEEDS: seeds of the clean run. DKV_SIM_SEED: the first of them.
+ * DKV_TEST_SIM_SEEDS: seeds of the clean run. DKV_TEST_SIM_SEED: the first of them.
  */
 import { describe, expect, test } from "bun:test";
 import { kvScenario, type PlantedBug } from "./kv-scenario.ts";
 
-const SEEDS = Number(process.env["DKV_SIM_SEEDS"] ?? 30);
-const FIRST_SEED = Number(process.env["DKV_SIM_SEED"] ?? 1);
+const SEEDS = Number(process.env["DKV_TEST_SIM_SEEDS"] ?? 30);
+const FIRST_SEED = Number(process.env["DKV_TEST_SIM_SEED"] ?? 1);
 const BUG_SEEDS = 100;
 const TIMEOUT_MS = 24 * 3_600_000;
 
