@@ -59,7 +59,7 @@ export class KeyCounts {
   }
 
   endUnit(): void {
-    this.#unit.length = 0;
+    if (this.#unit.length > 0) this.#unit.length = 0;
   }
 
   undoUnit(): void {

@@ -136,7 +136,8 @@ export class Records {
   endUnit(): void {
     if (!this.#hasWrites) return;
     this.#hasWrites = false;
-    this.#undo.length = 0;
+    // Setting the length is a call into the runtime.
+    if (this.#undo.length > 0) this.#undo.length = 0;
     this.#counts.endUnit();
     this.#memtable.sweep(SWEEP_BUCKETS / 64);
     this.#pipeline.schedule();
