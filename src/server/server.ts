@@ -4,6 +4,7 @@
  *   listen → Session per connection → Dispatcher → Store;   Store.committed grows → gated sessions send
  */
 import type { Socket, TCPSocketListener } from "bun";
+import { assert } from "../base/assert.ts";
 import type { ByteBudget } from "../base/byte-budget.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { StartupError } from "../base/errors.ts";
@@ -89,6 +90,7 @@ export class Server {
       shutdown: () => options.onShutdown(),
     };
     this.#dispatcher = new Dispatcher({ server: this.#context, handlers: COMMAND_HANDLERS });
+    let isRunning = false;
     this.#host = {
       server: this.#context,
       limits: {
@@ -109,9 +111,18 @@ export class Server {
         return store.tag;
       },
       beginBatch: (session) => {
+        assert(!isRunning, "one session runs at a time");
+        isRunning = true;
         store.beginBatch();
         session.lastActiveMs = store.nowMs;
       },
+      endBatch: () => {
+        isRunning = false;
+      },
+      get isRunning() {
+        return isRunning;
+      },
+      continueLater: (session) => clock.immediate(() => session.sendNow()),
       execute: (session) => this.#dispatcher.execute(session),
       sendSoon: (session) => this.#sendSoon(session),
       gate: (session) => this.#gated.push(session),

@@ -18,6 +18,12 @@ export interface SessionHost {
   readonly committed: number;
   /** Starts a batch of commands of a session; its clock and tag are the store's. */
   beginBatch(session: Session): void;
+  /** The session's commands have run; the tag stays. */
+  endBatch(): void;
+  /** A session is between beginBatch() and endBatch(): no other one may run. */
+  readonly isRunning: boolean;
+  /** Goes on with the session once none is running. */
+  continueLater(session: Session): void;
   /** Highest frame index that the commands since beginBatch() depend on. */
   readonly batchTag: number;
   /**

@@ -269,6 +269,7 @@ export class Session {
       this.#host.onFatal(error as Error);
     }
     this.#isRunning = false;
+    this.#host.endBatch();
     this.flush(this.#host.batchTag);
     this.#admitLarge();
   }
@@ -422,6 +423,7 @@ export class Session {
       this.#host.onFatal(error as Error);
     }
     this.#isRunning = false;
+    this.#host.endBatch();
     this.flush(this.#host.batchTag);
     this.#admitLarge();
     this.#resumeIfReady();
@@ -452,6 +454,11 @@ export class Session {
   #continue(): void {
     if (!this.#isPaused || this.#isParked || this.#isRunning || this.isClosing) return;
     if (this.#isOutputFull) return;
+    if (this.#host.isRunning) {
+      // Another session is in the middle of the batch, which is shared, as are the store's tag and clock.
+      this.#host.continueLater(this);
+      return;
+    }
     if (this.parser.hasUnread || this.#waiting.length > 0) this.#run();
     this.#resumeIfReady();
     this.#closeIfAnswered();
