@@ -75,7 +75,8 @@ export async function openStore(
     directory: `${directory}/tables`,
     executor: options.executor,
     nowMicros: () => clock.monotonicMicros(),
-    clockMs: () => log?.clockMs ?? 0,
+    // The log stands still while nothing is written; what has expired goes by units, at the time of both.
+    clockMs: () => Math.max(clock.wallMs(), log?.clockMs ?? 0),
     hashSeed: seed,
     tuning: options.tuning,
     onError: (error) => options.onFatal(error),
