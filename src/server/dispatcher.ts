@@ -82,8 +82,8 @@ export class Dispatcher {
     }
     const paused = this.#pause(session, spec);
     if (paused !== undefined) return paused;
-    if (spec.has(FLAG_WRITE) && this.#store.housekeeping.throttled !== undefined)
-      return this.#store.housekeeping.throttled;
+    const { throttled } = this.#store.housekeeping;
+    if (throttled !== undefined && mayWrite(session, spec)) return throttled;
     session.lastCommand = spec;
     const isSlow = this.#isSlow[spec.id]!;
     const isTimed = this.#statistics.beginCall(spec.id, isSlow);
@@ -176,8 +176,9 @@ export class Dispatcher {
     if (!session.isAuthenticated && !spec.has(FLAG_NO_AUTH)) {
       return this.#reject(session, spec, NO_AUTH);
     }
-    if (spec.has(FLAG_WRITE) && this.#store.housekeeping.refusal !== undefined) {
-      return this.#reject(session, spec, this.#store.housekeeping.refusal);
+    const { refusal } = this.#store.housekeeping;
+    if (refusal !== undefined && mayWrite(session, spec)) {
+      return this.#reject(session, spec, refusal);
     }
     if (session.transaction !== undefined && spec.has(FLAG_NO_MULTI)) {
       return this.#reject(session, spec, NOT_IN_MULTI);
@@ -235,10 +236,7 @@ export class Dispatcher {
     const clients = this.#server.clients;
     if (clients.pausedUntilMs === 0) return undefined;
     if (spec.name.startsWith("client|") || session.isClosing) return undefined;
-    const mayWrite =
-      spec.has(FLAG_WRITE) ||
-      (spec.name === "exec" && session.transaction?.specs.some((each) => each.has(FLAG_WRITE)));
-    return clients.pausesReads || mayWrite ? clients.unpaused() : undefined;
+    return clients.pausesReads || mayWrite(session, spec) ? clients.unpaused() : undefined;
   }
 
   /** Runs a handler as one unit, as often as it takes; a promise when it has to wait. */
@@ -306,4 +304,10 @@ export class Dispatcher {
     this.#statistics.failed[spec.id]!++;
     this.#statistics.countError(line.split(" ", 1)[0]!);
   }
+}
+
+/** Whether a command, or one of those that EXEC runs, is a write. */
+function mayWrite(session: Session, spec: CommandSpec): boolean {
+  if (spec.name !== "exec") return spec.has(FLAG_WRITE);
+  return session.transaction?.specs.some((each) => each.has(FLAG_WRITE)) ?? false;
 }

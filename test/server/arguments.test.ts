@@ -1,6 +1,5 @@
 /** Arguments: integers at the borders of exactness and of int64, words in any case, times and their overflow. */
 import { expect, test } from "bun:test";
-import { Request } from "../../src/resp/request.ts";
 import {
   EX,
   EXAT,
@@ -11,6 +10,7 @@ import {
   PXAT,
   timeArgument,
 } from "../../src/server/arguments.ts";
+import { requestOf } from "../support/request-support.ts";
 
 const NOW = 1_700_000_000_000;
 const INT64_MAX = "9223372036854775807";
@@ -23,19 +23,6 @@ function integer(text: string): number {
 function exact(text: string): bigint | undefined {
   const bytes = Buffer.from(text, "latin1");
   return exactlyIntegerAt(bytes, 0, bytes.length);
-}
-
-function requestOf(...words: string[]): Request {
-  const request = new Request();
-  request.bytes = Buffer.from(words.join(""), "latin1");
-  let at = 0;
-  for (const [index, word] of words.entries()) {
-    request.starts[index] = at;
-    at += word.length;
-    request.ends[index] = at;
-  }
-  request.count = words.length;
-  return request;
 }
 
 test("integerAt reads what string2ll reads", () => {

@@ -32,6 +32,20 @@ export function argumentsOf(request: Request): string[] {
   return out;
 }
 
+/** A request as the parser leaves it, over bytes of its own. */
+export function requestOf(...words: string[]): Request {
+  const request = new Request();
+  request.bytes = Buffer.from(words.join(""), "latin1");
+  let at = 0;
+  for (const [index, word] of words.entries()) {
+    request.starts[index] = at;
+    at += word.length;
+    request.ends[index] = at;
+  }
+  request.count = words.length;
+  return request;
+}
+
 /** Everything that `chunks` hold, as a session reads it. */
 export function readRequests(chunks: readonly Buffer[], options: ReadOptions = {}): ReadResult {
   const parser = new RequestParser(options.limits ?? LIMITS);
