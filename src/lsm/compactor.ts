@@ -245,7 +245,7 @@ export class Compactor {
         runs: runsOf(chosen),
         below: tablesBelow(state, chosen.outputLevel, inputs),
         rangeDeletions: state.rangeDeletions,
-        cleanSequence: cleanAfterMerge(state.rangeDeletions, deletions.pending.keys(), inputs),
+        cleanSequence: cleanAfterMerge(state.rangeDeletions, deletions.pending[0], inputs),
         keepSequences: deletions.coveredSlots(),
         output,
         bytesPerSecond: tuning.compactionBytesPerSecond,

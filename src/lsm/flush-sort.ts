@@ -25,6 +25,7 @@ import {
 } from "../base/record.ts";
 import { type FlushSource, isDead, OFFSET_COUNT_UNKNOWN } from "./flush.ts";
 import { prefixOf, type RecordView } from "./order-key.ts";
+import { covers } from "./range-deletions.ts";
 import type { RangeDeletion } from "./version-edit.ts";
 
 const RADIX_BITS = 11;
@@ -41,7 +42,7 @@ const SOURCES_MAX = 256;
 export class SortedSources {
   /** Records in order, without the RANGE_DELETION records. */
   readonly count: number;
-  /** The RANGE_DELETION records, ascending by sequence. */
+  /** The RANGE_DELETION records that no newer one covers, ascending by sequence. */
   readonly rangeDeletions: readonly RangeDeletion[];
   /** Only keeps the reads of #touch alive. */
   touched = 0;
@@ -84,7 +85,8 @@ export class SortedSources {
         this.#arenaOf[rank] = s;
         this.#entryOf[rank] = entry;
         if (typeAt(words, offset) === RecordType.RANGE_DELETION) {
-          deletions.push(readRangeDeletion(words, offset, source.firstSequence + ordinal));
+          const older = readRangeDeletion(words, offset, source.firstSequence + ordinal);
+          if (!deletions.some((newer) => covers(newer, older))) deletions.push(older);
           continue;
         }
         prefixes[count] = prefixOf(slotAt(words, offset), hashAt(words, offset));

@@ -17,7 +17,7 @@ import type { RecordIterator } from "./iterator.ts";
 import { completeTuning, type LsmOptions, type LsmTuning } from "./lsm-options.ts";
 import type { KeyQuery, RecordView } from "./order-key.ts";
 import { RangeDeletionSet } from "./range-deletion-set.ts";
-import { hidesAll } from "./range-deletions.ts";
+import { covers, deletionEdit, hidesAll, uncovered } from "./range-deletions.ts";
 import type { ExpiredBatch, OutputOptions, StorageResult } from "./storage-job.ts";
 import { FindStatus } from "./table-reader.ts";
 import { TableStore } from "./table-store.ts";
@@ -67,6 +67,8 @@ export class Lsm {
   readonly #deletions = new RangeDeletionSet();
   readonly #compactor: Compactor;
   #baseCounts: Float64Array;
+  /** Range deletions that the next edit makes durable, ascending by sequence. */
+  #committing: RangeDeletion[] = [];
   #flushing = false;
   #flushCount = 0;
   #flushBytesWritten = 0;
@@ -137,7 +139,7 @@ export class Lsm {
       ...this.#compactor.counters,
       flushBytesWritten: this.#flushBytesWritten,
       flushCount: this.#flushCount,
-      rangeDeletions: this.#tables.state.rangeDeletions.length + this.#deletions.pending.size,
+      rangeDeletions: this.#tables.state.rangeDeletions.length + this.#deletions.pending.length,
       tableMemoryBytes,
       cache: {
         hits: cache.hits,
@@ -201,7 +203,7 @@ export class Lsm {
    */
   iterator(): RecordIterator {
     const { version } = this.#tables;
-    const deletions = [...version.state.rangeDeletions, ...this.#deletions.pending.values()];
+    const deletions = this.#deletions.inForce;
     // A deletion of all keys hides whole tables until its frame is durable: passing over every record would take long.
     const isHidden = (table: TableMeta) => deletions.some((deletion) => hidesAll(deletion, table));
     const source = version.iterator(deletions.length === 0 ? undefined : isHidden);
@@ -220,28 +222,38 @@ export class Lsm {
   /** Hides lower sequences of slots [startSlot, endSlot) from reads at once. */
   addRangeDeletion(sequence: number, startSlot: number, endSlot: number): void {
     assert(startSlot < endSlot, "a range deletion covers a slot");
-    if (this.#isCommitted(this.#tables.state, sequence)) return;
-    this.#deletions.add({ sequence, startSlot, endSlot });
+    const deletion = { sequence, startSlot, endSlot };
+    // Recovery meets in the log what the manifest has, or has something newer in place of.
+    if (this.#tables.state.rangeDeletions.some((committed) => covers(committed, deletion))) return;
+    this.#deletions.add(deletion);
   }
 
-  /** Undoes addRangeDeletion. REQUIRES: not committed. */
+  /** Undoes the last addRangeDeletion. REQUIRES: not committed. */
   removeRangeDeletion(sequence: number): void {
-    assert(!this.#isCommitted(this.#tables.state, sequence), "a committed deletion stays");
     this.#deletions.remove(sequence);
   }
 
-  /** Its frame is committed: makes it durable, and deletes the tables that it covers. */
+  /**
+   * Its frame is committed: makes it durable, and deletes the tables that it covers. While an edit is being written,
+   * the next one gathers.
+   */
   commitRangeDeletion(sequence: number): void {
-    const deletion = this.#deletions.pending.get(sequence);
+    const deletion = this.#deletions.pending.findLast((pending) => pending.sequence === sequence);
     if (deletion === undefined) {
-      assert(this.#isCommitted(this.#tables.state, sequence), "a committed deletion was added");
+      const { rangeDeletions } = this.#tables.state;
+      const isCommitted = rangeDeletions.some((committed) => committed.sequence >= sequence);
+      assert(isCommitted, "a committed deletion was added");
       return;
     }
+    const isAsked = this.#committing.length > 0;
+    this.#committing = uncovered([...this.#committing, deletion]);
+    if (isAsked) return;
     const applied = this.#tables.apply((state) => {
-      if (this.#isCommitted(state, sequence)) return undefined;
-      const removed = coveredTables(state, [deletion]);
+      const change = deletionEdit(state.rangeDeletions, this.#committing.splice(0));
+      if (change.rangeDeletions.length === 0) return undefined;
+      const removed = coveredTables(state, change.rangeDeletions);
       if (removed.length > 0) this.#compactor.forget(removed);
-      return { added: [], removed, rangeDeletions: [deletion] };
+      return { added: [], removed, ...change };
     });
     // The failure has been reported by the table store.
     applied.catch(() => undefined);
@@ -296,7 +308,7 @@ export class Lsm {
         sources,
         levels: state.levels,
         // The record of one whose frame is not committed may lie before the sources' first record.
-        rangeDeletions: [...state.rangeDeletions, ...this.#deletions.pending.values()],
+        rangeDeletions: this.#deletions.inForce,
       });
       return result.deltas;
     } finally {
@@ -350,22 +362,16 @@ export class Lsm {
       (count, slot) => count + flush.knownDeltas[slot]! + result.deltas[slot]!,
     );
     assert(counts.every(Number.isSafeInteger), "counts are integers");
-    const deletions = result.rangeDeletions.filter(
-      ({ sequence }) => !this.#isCommitted(state, sequence),
-    );
-    const removed = coveredTables(state, deletions);
+    const change = deletionEdit(state.rangeDeletions, result.rangeDeletions);
+    const removed = coveredTables(state, change.rangeDeletions);
     if (removed.length > 0) this.#compactor.forget(removed);
     return {
       added: result.tables.map((table) => ({ level: 0, table })),
       removed,
       flushedSequence: flush.flushedSequence,
       counts,
-      rangeDeletions: deletions,
+      ...change,
     };
-  }
-
-  #isCommitted(state: VersionState, sequence: number): boolean {
-    return state.rangeDeletions.some((deletion) => deletion.sequence === sequence);
   }
 
   #onInstalled(): void {

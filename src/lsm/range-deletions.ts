@@ -1,5 +1,6 @@
 /**
- * Which sequences are hidden, per slot: the highest range deletion over each slot decides.
+ * Which sequences are hidden, per slot: the highest range deletion over each slot decides. So one that a newer one
+ * covers is needed no more, and goes when that one comes: however often all keys are deleted, one deletion is kept.
  */
 import { SLOT_COUNT } from "../base/slot.ts";
 import { overlapsSlots, type RangeDeletion, type TableMeta } from "./version-edit.ts";
@@ -7,12 +8,46 @@ import { overlapsSlots, type RangeDeletion, type TableMeta } from "./version-edi
 /** Entry s: records of slot s with a lower sequence are hidden. 0 where no range deletion is. */
 export function hiddenBelow(deletions: readonly RangeDeletion[]): Float64Array {
   const below = new Float64Array(SLOT_COUNT);
-  for (const { sequence, startSlot, endSlot } of deletions) {
-    for (let slot = startSlot; slot < endSlot; slot++) {
-      if (below[slot]! < sequence) below[slot] = sequence;
-    }
-  }
+  for (const deletion of deletions) raise(below, deletion);
   return below;
+}
+
+/** Adds one to what hiddenBelow() has answered. */
+export function raise(below: Float64Array, { sequence, startSlot, endSlot }: RangeDeletion): void {
+  for (let slot = startSlot; slot < endSlot; slot++) {
+    if (below[slot]! < sequence) below[slot] = sequence;
+  }
+}
+
+/** Whether `newer` hides all that `older` does, as each does of itself. */
+export function covers(newer: RangeDeletion, older: RangeDeletion): boolean {
+  return (
+    newer.sequence >= older.sequence &&
+    newer.startSlot <= older.startSlot &&
+    newer.endSlot >= older.endSlot
+  );
+}
+
+/** Those of `deletions`, ascending by sequence, that none behind them covers. */
+export function uncovered(deletions: readonly RangeDeletion[]): RangeDeletion[] {
+  const kept: RangeDeletion[] = [];
+  for (let i = deletions.length - 1; i >= 0; i--) {
+    const older = deletions[i]!;
+    if (!kept.some((newer) => covers(newer, older))) kept.push(older);
+  }
+  return kept.reverse();
+}
+
+/** How an edit adds deletions, ascending by sequence, to those of a state. */
+export function deletionEdit(
+  current: readonly RangeDeletion[],
+  added: readonly RangeDeletion[],
+): { readonly rangeDeletions: RangeDeletion[]; readonly retired: number[] } {
+  const rangeDeletions = uncovered(added).filter(
+    (deletion) => !current.some((other) => covers(other, deletion)),
+  );
+  const retired = current.filter((older) => rangeDeletions.some((newer) => covers(newer, older)));
+  return { rangeDeletions, retired: retired.map(({ sequence }) => sequence) };
 }
 
 /** Whether a range deletion may hide records of a table. */
@@ -35,15 +70,14 @@ export function hidesAll(deletion: RangeDeletion, table: TableMeta): boolean {
 
 /**
  * The sequence up to which the output of a merge is clean (TableMeta) when it drops what `committed` (ascending)
- * hide; a deletion that is not committed yet may lie below some of them.
+ * hide; `pending`, the oldest one that is not committed yet, may lie below some of them.
  */
 export function cleanAfterMerge(
   committed: readonly RangeDeletion[],
-  pending: Iterable<number>,
+  pending: RangeDeletion | undefined,
   inputs: readonly TableMeta[],
 ): number {
-  let bound = Number.POSITIVE_INFINITY;
-  for (const sequence of pending) bound = Math.min(bound, sequence);
+  const bound = pending?.sequence ?? Number.POSITIVE_INFINITY;
   const applied = committed.findLast(({ sequence }) => sequence < bound)?.sequence ?? 0;
   let before = Number.POSITIVE_INFINITY;
   for (const table of inputs) before = Math.min(before, table.cleanSequence);

@@ -125,7 +125,7 @@ export async function openStore(
     position: recovered.position,
     segments: recovered.segments,
   });
-  await start(log, segments, lsm, replay.deletions);
+  await start(log, segments, lsm, replay.deletion);
   // Recovery relies on the name of a log's first file.
   if (recovered.segments.length === 0) fileSystem.syncDirectory(walDirectory);
   pipeline = new CommitPipeline(log, options.syncPolicy, {
@@ -153,19 +153,17 @@ function prepareDirectory(fileSystem: FileSystem, directory: string, random: Uin
 }
 
 /**
- * What follows recovery, which has synced the log: its deletions of all keys are committed, and the last segment goes
- * on when it has room, else a new one does.
+ * What follows recovery, which has synced the log: its newest deletion of all keys is committed, and the last segment
+ * goes on when it has room, else a new one does.
  */
 async function start(
   log: Log,
   segments: Segments,
   lsm: Lsm,
-  deletions: readonly number[],
+  deletion: number | undefined,
 ): Promise<void> {
-  for (const sequence of deletions) {
-    // A flush that recovery needed has committed those that it put into tables.
-    if (sequence >= lsm.flushedSequence) lsm.commitRangeDeletion(sequence);
-  }
+  // A flush that recovery needed has committed what it put into tables.
+  if (deletion !== undefined && deletion >= lsm.flushedSequence) lsm.commitRangeDeletion(deletion);
   segments.markFlushedBefore(lsm.flushedSequence);
   const last = log.segments.at(-1);
   if (last !== undefined && segments.canResume(last)) {

@@ -353,15 +353,18 @@ export class Records {
    */
   onCommitted(): void {
     const deletions = this.#uncommittedDeletions;
-    const index = Math.min(this.#pipeline.committed, this.#log.durableIndex);
+    const committed = Math.min(this.#pipeline.committed, this.#log.durableIndex);
+    let newest = -1;
     while (deletions.length > 0) {
-      const { sequence } = deletions[0]!;
+      const { sequence, index } = deletions[0]!;
       const isFlushed = sequence < this.#lsm.flushedSequence;
-      if (!isFlushed && deletions[0]!.index > index) return;
+      if (!isFlushed && index > committed) break;
       deletions.shift();
       // A flush has made it durable along with the tables.
-      if (!isFlushed) this.#lsm.commitRangeDeletion(sequence);
+      if (!isFlushed) newest = sequence;
     }
+    // It hides all that those before it do.
+    if (newest >= 0) this.#lsm.commitRangeDeletion(newest);
   }
 
   #reserve(bytes: number): number {

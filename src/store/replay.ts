@@ -34,8 +34,8 @@ export class Replay {
   #tablesMayHoldKeys: boolean;
   readonly #query = emptyQuery();
   records = 0;
-  /** Sequences of deletions of all keys, to be committed once recovery has synced the log. */
-  readonly deletions: number[] = [];
+  /** Sequence of the newest deletion of all keys, to be committed once recovery has synced the log. */
+  deletion: number | undefined = undefined;
 
   constructor(parts: ReplayParts) {
     this.#parts = parts;
@@ -75,7 +75,7 @@ export class Replay {
       const endSlot = segment.bytes.readUInt16LE(valueStart + 2);
       assert(startSlot === 0 && endSlot === SLOT_COUNT, "a range deletion covers all slots");
       applyRangeDeletion({ memtable, counts, lsm }, segment.number, { offset, sequence });
-      this.deletions.push(sequence);
+      this.deletion = sequence;
       return;
     }
     const query = this.#query;

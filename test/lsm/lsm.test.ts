@@ -198,6 +198,64 @@ describe("Lsm", () => {
     await lsm.close();
   });
 
+  test("however many range deletions are committed, one is kept and few edits are written", async () => {
+    const fileSystem = new MemoryFileSystem();
+    const before = open("/lsm", { fileSystem });
+    const arena = new ArenaBuilder(0);
+    fill(arena, 0, 100, "a");
+    await before.lsm.flush([arena.source()], NO_DELTAS);
+    const manifest = (): string =>
+      fileSystem.list("/lsm").find((name) => name.startsWith("MANIFEST"))!;
+    const bytes = (): number => {
+      const file = fileSystem.open(`/lsm/${manifest()}`, "read");
+      const size = file.size();
+      file.close();
+      return size;
+    };
+    const start = bytes();
+    for (let sequence = 200; sequence < 300; sequence++) {
+      before.lsm.addRangeDeletion(sequence, 0, SLOT_COUNT);
+      before.lsm.commitRangeDeletion(sequence);
+      if (sequence % 10 === 0) await Promise.resolve();
+    }
+    await before.lsm.waitIdle();
+    expect(before.lsm.info.rangeDeletions).toBe(1);
+    expect(bytes() - start).toBeLessThan(2000);
+    await before.lsm.close();
+    // Recovery meets all of them again in the log, and the manifest has the newest only.
+    const after = open("/lsm", { fileSystem });
+    for (let sequence = 200; sequence < 300; sequence++)
+      after.lsm.addRangeDeletion(sequence, 0, SLOT_COUNT);
+    after.lsm.commitRangeDeletion(250);
+    after.lsm.commitRangeDeletion(299);
+    expect(after.lsm.info.rangeDeletions).toBe(1);
+    expect(get(after.lsm, "key-1")).toBeUndefined();
+    expect([...before.errors, ...after.errors]).toEqual([]);
+    await after.lsm.close();
+  });
+
+  test("a range deletion stays while newer ones cover only a part of it", async () => {
+    const { lsm, errors } = openInMemory({});
+    const arena = new ArenaBuilder(0);
+    fill(arena, 0, 100, "a");
+    await lsm.flush([arena.source()], NO_DELTAS);
+    const half = SLOT_COUNT / 2;
+    lsm.addRangeDeletion(200, 0, half + 1);
+    lsm.addRangeDeletion(201, half, SLOT_COUNT);
+    lsm.addRangeDeletion(202, half, SLOT_COUNT - 1);
+    lsm.removeRangeDeletion(202);
+    for (const sequence of [200, 201]) lsm.commitRangeDeletion(sequence);
+    await lsm.waitIdle();
+    expect(lsm.info.rangeDeletions).toBe(2);
+    expect(scan(lsm)).toEqual([]);
+    lsm.addRangeDeletion(203, 0, SLOT_COUNT);
+    lsm.commitRangeDeletion(203);
+    await lsm.waitIdle();
+    expect(lsm.info.rangeDeletions).toBe(1);
+    expect(errors).toEqual([]);
+    await lsm.close();
+  });
+
   test("a merge whose input a range deletion took away leaves nothing behind", async () => {
     const fileSystem = new MemoryFileSystem();
     const executor = new InlineExecutor(fileSystem, { stepwise: true });
