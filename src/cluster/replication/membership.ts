@@ -46,9 +46,9 @@ export interface MembershipView {
 export function nextMembership(view: MembershipView): ReplicaSetDocument | undefined {
   const { document } = view;
   const lost = document.members.filter((member) => isLost(view, member));
-  const ready = candidates(view);
+  const holders = candidates(view, view.required);
   for (const each of lost) {
-    const successor = successorOf(view, each, ready);
+    const successor = successorOf(view, each, holders);
     if (successor !== undefined) return changed(view, each, successor);
   }
   if (!view.isCommitting) return undefined;
@@ -57,18 +57,19 @@ export function nextMembership(view: MembershipView): ReplicaSetDocument | undef
     if (dropped !== undefined) return changed(view, dropped, undefined);
   }
   const mayGrow = lost.length === 0 && document.members.length < document.replicationFactor;
-  return mayGrow && ready.length > 0 ? changed(view, undefined, ready[0]) : undefined;
+  const joining = mayGrow ? candidates(view, view.joinsAt)[0] : undefined;
+  return joining === undefined ? undefined : changed(view, undefined, joining);
 }
 
 /** The lost member's own node in its new life, or else a node that is no member yet. */
 function successorOf(
   view: MembershipView,
   lost: Member,
-  ready: readonly Member[],
+  holders: readonly Member[],
 ): Member | undefined {
   const { members } = view.document;
-  const returned = ready.find((each) => each.nodeId === lost.nodeId);
-  return returned ?? ready.find((each) => !members.some(({ nodeId }) => nodeId === each.nodeId));
+  const returned = holders.find((each) => each.nodeId === lost.nodeId);
+  return returned ?? holders.find((each) => !members.some(({ nodeId }) => nodeId === each.nodeId));
 }
 
 function isLost(view: MembershipView, member: Member): boolean {
@@ -77,13 +78,12 @@ function isLost(view: MembershipView, member: Member): boolean {
   return state.incarnation > member.incarnation;
 }
 
-/** Nodes that could become members: alive, of one incarnation, and durably close to the writer's log. */
-function candidates(view: MembershipView): Member[] {
+/** Nodes that could become members: alive, of one incarnation, with the log up to `needed` on their disks. */
+function candidates(view: MembershipView, needed: number): Member[] {
   const { document } = view;
   const returned = document.members.filter(
     (member) => view.stateOf(member.nodeId).incarnation > member.incarnation,
   );
-  const needed = view.isCommitting ? view.joinsAt : view.required;
   return [...document.learners, ...returned]
     .map(({ nodeId }) => ({ nodeId, incarnation: view.stateOf(nodeId).incarnation }))
     .filter(({ nodeId, incarnation }) => {

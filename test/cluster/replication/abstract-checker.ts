@@ -31,7 +31,10 @@ export interface CheckedNode {
   readonly frames: readonly Frame[];
   /** Frames on stable storage. */
   readonly durable: number;
+  readonly commit: number;
   readonly incarnation: number;
+  /** What was acknowledged on the disk of that incarnation, were it lost by now. */
+  readonly diskOf: (incarnation: number) => Pick<CheckedNode, "frames" | "durable">;
   /** The epoch that the node is in, and whether it could answer a read under a lease of it. */
   readonly epoch: number;
   readonly isLeaseValid: boolean;
@@ -48,6 +51,7 @@ export class Checker {
   acknowledged = 0;
   readonly #acknowledgedIn = new Map<number, number>();
   servedEpochs = 0;
+  #sealedEpoch = 0;
 
   onFrame(frame: Frame, index: number): void {
     const key = `${frame.epoch}:${index}`;
@@ -78,8 +82,8 @@ export class Checker {
     if (set.epoch === epoch) {
       const holders = set.members.filter((member) => {
         const node = nodes.find((each) => each.nodeId === member.nodeId)!;
-        if (node.incarnation !== member.incarnation) return true;
-        return node.durable >= index && node.frames[index - 1]!.chain === chain;
+        const disk = node.diskOf(member.incarnation);
+        return disk.durable >= index && disk.frames[index - 1]!.chain === chain;
       });
       check(
         holders.length >= set.writeQuorum,
@@ -110,14 +114,25 @@ export class Checker {
 
   onServe(node: CheckedNode): void {
     this.servedEpochs++;
+    const committed = node.frames[node.commit - 1];
+    check(committed?.epoch === node.epoch, () => `I5: ${node.nodeId} serves before EPOCH_START`);
     check(
       this.holdsAcknowledged(node, node.epoch),
       () => `${node.nodeId} serves without acknowledged frames`,
     );
   }
 
+  /** After each step of a node: a lease of an epoch below one that has been sealed is void for good. */
+  onStep(node: CheckedNode): void {
+    check(
+      node.epoch >= this.#sealedEpoch || !node.isLeaseValid,
+      () => `I9: ${node.nodeId} has a lease in ${node.epoch}, sealed is ${this.#sealedEpoch}`,
+    );
+  }
+
   /** A claimant has enough seals. */
   onSealed(claimant: string, epoch: number, nodes: readonly CheckedNode[]): void {
+    this.#sealedEpoch = Math.max(this.#sealedEpoch, epoch);
     for (const node of nodes)
       check(
         node.epoch >= epoch || !node.isLeaseValid,

@@ -31,7 +31,6 @@ const LIVENESS_MS = 40_000;
 const OPTIONS: ReplicationOptions = {
   ...DEFAULT_REPLICATION_OPTIONS,
   recoveryMs: 3000,
-  lossMs: 2500,
   handoverMs: 1500,
   batchFramesMax: 4,
   windowFramesMax: 24,
@@ -53,6 +52,7 @@ interface Mix {
   readonly retainEveryMs: number;
   readonly losesDisks: boolean;
   readonly syncMs: number;
+  readonly lossMs: number;
 }
 
 export interface SimulationCounts {
@@ -88,6 +88,7 @@ function pickMix(random: Random): Mix {
     retainEveryMs: maybe(0.5, () => random.between(100, 1000)),
     losesDisks: random.chance(0.4),
     syncMs: random.chance(0.2) ? random.between(20, 300) : random.between(0.2, 10),
+    lossMs: random.between(800, 3000),
   };
 }
 
@@ -167,7 +168,8 @@ export class AbstractCluster {
 
   createMember(boot: Boot, nowMs: number): Member {
     const newClaimId = () => `claim-${++this.#claims}`;
-    return new this.#memberClass(boot, OPTIONS, newClaimId, nowMs);
+    const options = { ...OPTIONS, lossMs: this.#mix.lossMs };
+    return new this.#memberClass(boot, options, newClaimId, nowMs);
   }
 
   newContent(): number {
@@ -229,7 +231,8 @@ export class AbstractCluster {
     const { random, scheduler } = this;
     const delay = random.between(0.1, this.#isCalm ? 2 : this.#mix.delayMs);
     let at = scheduler.now + delay;
-    if (!this.#isCalm && random.chance(this.#mix.reorder)) at += random.between(0, 1500);
+    if (!this.#isCalm && random.chance(this.#mix.reorder))
+      at += random.between(0, random.chance(0.2) ? 5000 : 500);
     else {
       at = Math.max(at, this.#lastArrival.get(link) ?? 0);
       this.#lastArrival.set(link, at);
@@ -281,7 +284,8 @@ export class AbstractCluster {
     node.crash();
     this.#tellLinks(node, false);
     if (this.#mix.losesDisks && this.random.chance(0.3) && this.#mayLoseDisk()) node.loseDisk();
-    this.scheduler.after(this.random.between(5, 4000), () => {
+    const downMs = this.random.chance(0.5) ? 300 : 4000;
+    this.scheduler.after(this.random.between(5, downMs), () => {
       if (node.member !== undefined) return;
       node.start();
       this.#tellLinks(node, true);
@@ -317,8 +321,10 @@ export class AbstractCluster {
     }
     for (const link of links) this.#blocked.add(link);
     if (random.chance(0.3)) this.#tellLinks(victim, false);
+    if (random.chance(0.4)) victim.isCutFromCoordinator = true;
     this.scheduler.after(random.between(50, 4000), () => {
       for (const link of links) this.#blocked.delete(link);
+      victim.isCutFromCoordinator = false;
       this.#tellLinks(victim, true);
     });
   }

@@ -46,6 +46,7 @@ export class AbstractNode implements CheckedNode {
   readonly #clockOffset: number;
   readonly #clockRate: number;
   disk: Disk = emptyDisk(1);
+  readonly #lostDisks = new Map<number, Disk>();
   member: Member | undefined;
   /** Counts starts: what belongs to an earlier life of the process is void. */
   life = 0;
@@ -77,6 +78,9 @@ export class AbstractNode implements CheckedNode {
   get incarnation(): number {
     return this.disk.incarnation;
   }
+  get commit(): number {
+    return this.member?.commitIndex ?? 0;
+  }
   get clockMs(): number {
     return this.#clockOffset + this.#cluster.scheduler.now * this.#clockRate;
   }
@@ -91,7 +95,7 @@ export class AbstractNode implements CheckedNode {
   }
 
   start(): void {
-    if (!this.disk.isComplete) this.disk = emptyDisk(this.disk.incarnation + 1);
+    if (!this.disk.isComplete) this.loseDisk();
     const { promise, incarnation, frames, commit, firstRetained } = this.disk;
     this.disk.durable = frames.length;
     this.life++;
@@ -124,7 +128,12 @@ export class AbstractNode implements CheckedNode {
     this.life++;
   }
 
+  diskOf(incarnation: number): Disk {
+    return incarnation === this.disk.incarnation ? this.disk : this.#lostDisks.get(incarnation)!;
+  }
+
   loseDisk(): void {
+    this.#lostDisks.set(this.disk.incarnation, this.disk);
     this.disk = emptyDisk(this.disk.incarnation + 1);
   }
 
@@ -152,6 +161,7 @@ export class AbstractNode implements CheckedNode {
       } else this.#carryOut(action);
     }
     this.#parcel = undefined;
+    this.#cluster.checker.onStep(this);
   }
 
   /** A client writes: some frames of one turn. */
@@ -318,7 +328,8 @@ export class AbstractNode implements CheckedNode {
     check(promise.epoch >= disk.promise.epoch, () => `I2: ${this.nodeId} promises less`);
     check(promise.leaseMs >= disk.promise.leaseMs, () => `I2: ${this.nodeId} forgets a lease`);
     this.#pendingPromise = promise;
-    this.#persistedAt = Math.max(this.#persistedAt, scheduler.now + random.between(0.2, 5));
+    const delay = random.between(0.2, 5) + (random.chance(0.2) ? this.#cluster.syncDelay() : 0);
+    this.#persistedAt = Math.max(this.#persistedAt, scheduler.now + delay);
     scheduler.at(this.#persistedAt, () => {
       if (life !== this.life) return;
       this.disk.promise = promise;
