@@ -57,7 +57,7 @@ class ResidentPages {
 
   #pages(): number {
     const length = fs.readSync(this.#file, this.#line, 0, STATM_BYTES, 0);
-    return Number(this.#line.latin1Slice(0, length).split(" ")[1]);
+    return Number(this.#line.toString("latin1", 0, length).split(" ")[1]);
   }
 }
 
