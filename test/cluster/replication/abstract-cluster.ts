@@ -333,7 +333,8 @@ export class AbstractCluster {
     this.counts.faults++;
     const node = this.random.pick(this.nodes)!;
     const length = this.random.chance(0.5) ? 300 : 3000;
-    node.pausedUntil = this.scheduler.now + this.random.between(10, length);
+    const end = this.scheduler.now + this.random.between(10, length);
+    node.pausedUntil = Math.max(node.pausedUntil, end);
   }
 
   #handOver(): void {
@@ -394,7 +395,6 @@ export class AbstractCluster {
     Object.assign(this.coordinator.faults, { unknown: 0, unavailable: 0, stale: 0, lostWatch: 0 });
     for (const node of this.nodes) {
       node.isCutFromCoordinator = false;
-      node.pausedUntil = 0;
       if (node.member === undefined) node.start();
     }
     for (const node of this.nodes) this.#tellLinks(node, true);

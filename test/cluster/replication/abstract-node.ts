@@ -50,6 +50,7 @@ export class AbstractNode implements CheckedNode {
   member: Member | undefined;
   /** Counts starts: what belongs to an earlier life of the process is void. */
   life = 0;
+  /** Only grows: what arrives meanwhile keeps its order. */
   pausedUntil = 0;
   isCutFromCoordinator = false;
   /** Between pause and step-down: no more client frames. */
