@@ -13,7 +13,8 @@
  * e + 1. A claimant that makes no progress for recoveryMs gives up. Either way the document stays RECOVERING.
  *
  * An empty log seals like every other, but is the best one only in the set's first epoch, or if all members answer and
- * all are empty: otherwise a disk that was exchanged under a node could win.
+ * all are empty: otherwise a disk that was exchanged under a node could win. (So a set whose members lose disks before
+ * it ever had a writer waits for them.)
  */
 import { assert } from "../../base/assert.ts";
 import type { Context } from "./context.ts";

@@ -292,8 +292,12 @@ export class AbstractCluster {
     });
   }
 
-  /** Q − 1 members may lose what they acknowledged; more is beyond the promise. */
+  /**
+   * Q − 1 members may lose what they acknowledged; more is beyond the promise. A set that loses disks before it ever
+   * had a writer waits: empty logs of some members prove nothing (claim.ts).
+   */
   #mayLoseDisk(): boolean {
+    if (this.checker.acknowledged === 0) return false;
     const { members, writeQuorum } = this.coordinator.document;
     const lost = members.filter((each) => this.#node(each.nodeId).incarnation !== each.incarnation);
     return lost.length < writeQuorum - 1;
