@@ -58,6 +58,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     largeBytes,
     minFreeDiskBytes: () => config.get("min-free-disk"),
     onFatal,
+    onDiskFull: (error) => log.warn({ error }, "no room on the disk: to be tried again"),
     onCommitted: () => server?.onCommitted(),
     onRecovering: (done, total) => log.info({ done, total }, "replaying the log"),
   });

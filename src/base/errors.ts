@@ -29,13 +29,18 @@ export class CorruptionError extends Error {
 
 /** A write, sync or rename failed. Final: the kernel may have dropped the dirty pages, so nothing is retried. */
 export class DiskError extends Error {
-  override readonly name = "DiskError";
+  override readonly name: string = "DiskError";
   readonly path: string;
 
   constructor(message: string, place: Place) {
     super(describe(message, place), { cause: place.cause });
     this.path = place.path;
   }
+}
+
+/** No room for what was to be written. No page was dropped: who can do without the file may remove it and go on. */
+export class DiskFullError extends DiskError {
+  override readonly name = "DiskFullError";
 }
 
 /** The configuration or the data directory cannot be used; the message says what to do. */

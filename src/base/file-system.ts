@@ -1,6 +1,7 @@
 /**
  * The disk as the engine sees it. Production uses DiskFileSystem; tests put a fault-injecting or a
- * crash-simulating one in its place. All paths are absolute. Every failure is thrown as DiskError.
+ * crash-simulating one in its place. All paths are absolute. Every failure is thrown as DiskError, a write or a new file
+ * for which there is no room as DiskFullError.
  *
  * Durability contract: bytes survive power loss only after sync() or syncAsync() of their file; a file's name
  * (created, renamed, removed) only after syncDirectory() of its directory.
@@ -9,7 +10,7 @@
  * thread do that, for one file at a time, so that syncs find the others free.
  */
 import * as fs from "node:fs";
-import { DiskError } from "./errors.ts";
+import { DiskError, DiskFullError } from "./errors.ts";
 
 export type OpenMode = "read" | "create" | "read-write";
 
@@ -51,6 +52,19 @@ function attempt<T>(what: string, path: string, action: () => T): T {
   }
 }
 
+const FULL = new Set(["ENOSPC", "EDQUOT"]);
+
+/** As attempt(), of what needs room. */
+function attemptToGrow<T>(what: string, path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    const { code = "", message } = cause as NodeJS.ErrnoException;
+    const Kind = FULL.has(code) ? DiskFullError : DiskError;
+    throw new Kind(`cannot ${what}: ${message}`, { path, cause });
+  }
+}
+
 class DiskFile implements File {
   readonly path: string;
   readonly #descriptor: number;
@@ -88,7 +102,7 @@ class DiskFile implements File {
   }
 
   write(bytes: Uint8Array, position: number): void {
-    attempt("write", this.path, () => {
+    attemptToGrow("write", this.path, () => {
       let done = 0;
       while (done < bytes.length) {
         done += fs.writeSync(this.#descriptor, bytes, done, bytes.length - done, position + done);
@@ -143,7 +157,7 @@ const DIRECTORY_MODE = 0o700;
 
 export class DiskFileSystem implements FileSystem {
   open(path: string, mode: OpenMode): File {
-    return attempt(
+    return attemptToGrow(
       "open",
       path,
       () => new DiskFile(path, fs.openSync(path, OPEN_FLAGS[mode], FILE_MODE)),

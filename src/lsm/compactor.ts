@@ -13,10 +13,10 @@ import {
   type SweepPick,
   totalBytes,
 } from "./compaction-picker.ts";
+import { DiskRoom, type DiskRoomOptions, runIfRoom } from "./disk-room.ts";
 import type { LsmTuning } from "./lsm-options.ts";
 import type { RangeDeletionSet } from "./range-deletion-set.ts";
 import { cleanAfterMerge, mayHide } from "./range-deletions.ts";
-import type { StorageExecutor } from "./storage-executor.ts";
 import type { ExpiredBatch, OutputOptions, StorageResult } from "./storage-job.ts";
 import type { TableStore } from "./table-store.ts";
 import {
@@ -29,12 +29,10 @@ import {
   type VersionState,
 } from "./version-edit.ts";
 
-export interface CompactorOptions {
+export interface CompactorOptions extends DiskRoomOptions {
   readonly tables: TableStore;
   readonly deletions: RangeDeletionSet;
-  readonly executor: StorageExecutor;
   readonly tuning: LsmTuning;
-  readonly directory: string;
   outputOptions(level: number, inputBytes: number): OutputOptions;
   clockMs(): number;
   onError(error: Error): void;
@@ -54,6 +52,7 @@ export class Compactor {
   readonly #options: CompactorOptions;
   /** Table id → clock up to which its expired records have been reported, and where the report stopped. */
   readonly #swept = new Map<number, { ms: number; resumePosition: number }>();
+  readonly #room: DiskRoom;
   #running: Promise<void> | undefined = undefined;
   #isWhole = false;
   #closing = false;
@@ -66,6 +65,7 @@ export class Compactor {
 
   constructor(options: CompactorOptions) {
     this.#options = options;
+    this.#room = new DiskRoom(options);
   }
 
   get counters(): CompactorCounters {
@@ -87,6 +87,17 @@ export class Compactor {
       (this.#pendingBytes - tuning.pendingSlowBytes) /
       (tuning.pendingStopBytes - tuning.pendingSlowBytes);
     return Math.max(0, Math.min(1, Math.max(depth, pending)));
+  }
+
+  /** Whether a merge is due that the disk has no room for. */
+  get lacksRoom(): boolean {
+    return this.#room.isLacking;
+  }
+
+  /** The clock, or the room on the disk, has changed. */
+  maintain(): void {
+    this.#room.maintain();
+    this.schedule();
   }
 
   /** The tables, or the clock, have changed: starts what is due unless something runs. */
@@ -151,7 +162,17 @@ export class Compactor {
       this.schedule();
   }
 
+  /** What is due and has room. */
   #next(): Pick | undefined {
+    const due = this.#due();
+    if (due?.kind !== "compact") {
+      this.#room.noteNone();
+      return due;
+    }
+    return this.#room.hasRoom(totalBytes(due.upper) + totalBytes(due.lower)) ? due : undefined;
+  }
+
+  #due(): Pick | undefined {
     const input = this.#pickerInput();
     const due = pick(input);
     if (due !== undefined || !this.#isWhole) return due;
@@ -234,13 +255,13 @@ export class Compactor {
   }
 
   async #compact(chosen: CompactionPick): Promise<void> {
-    const { tables, deletions, executor, tuning } = this.#options;
+    const { tables, deletions, tuning } = this.#options;
     const { state } = tables;
     const inputs = [...chosen.upper, ...chosen.lower];
     const output = this.#options.outputOptions(chosen.outputLevel, totalBytes(inputs));
     const release = tables.retain(inputs);
     try {
-      const result = await executor.run({
+      const result = await runIfRoom(this.#options, {
         kind: "compact",
         runs: runsOf(chosen),
         below: tablesBelow(state, chosen.outputLevel, inputs),
@@ -251,6 +272,10 @@ export class Compactor {
         bytesPerSecond: tuning.compactionBytesPerSecond,
         expiredMax: tuning.expiredPerJob,
       });
+      if (result === undefined) {
+        this.#room.noteFull();
+        return;
+      }
       this.#count++;
       this.#bytesRead += result.bytesRead;
       this.#bytesWritten += result.bytesWritten;

@@ -2,8 +2,8 @@
  * What an Lsm is given, and its tuning: every number has a default and bounds.
  */
 import { assert } from "../base/assert.ts";
-import type { FileSystem } from "../base/file-system.ts";
 import type { HashSeed } from "../base/order-hash.ts";
+import type { DiskRoomOptions } from "./disk-room.ts";
 import type { StorageExecutor } from "./storage-executor.ts";
 import type { ExpiredBatch } from "./storage-job.ts";
 import type { Compression } from "./table-format.ts";
@@ -93,12 +93,11 @@ export const TUNING_BOUNDS: Readonly<Record<NumberName, readonly [number, number
   asyncForMs: [0, 1e6],
 };
 
-export interface LsmOptions {
-  readonly fileSystem: FileSystem;
-  readonly directory: string;
+export interface LsmOptions extends DiskRoomOptions {
   /** Owned: close() closes it. */
   readonly executor: StorageExecutor;
   nowMicros(): number;
+  /** What has expired is reported by it, also while nothing is written: it must not stand still then. */
   clockMs(): number;
   readonly hashSeed: HashSeed;
   readonly tuning?: Partial<LsmTuning>;

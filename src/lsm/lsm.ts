@@ -11,6 +11,7 @@
 import { assert } from "../base/assert.ts";
 import type { BlockCache } from "./block-cache.ts";
 import { Compactor } from "./compactor.ts";
+import { runIfRoom } from "./disk-room.ts";
 import { type ExpirySummary, summarizeExpiry } from "./expiry-summary.ts";
 import type { FlushSource } from "./flush.ts";
 import type { RecordIterator } from "./iterator.ts";
@@ -90,9 +91,8 @@ export class Lsm {
     this.#compactor = new Compactor({
       tables: this.#tables,
       deletions: this.#deletions,
-      executor: options.executor,
+      ...options,
       tuning: this.#tuning,
-      directory: options.directory,
       outputOptions: (level, bytes) => this.#outputOptions(level, bytes),
       clockMs: () => options.clockMs(),
       onError: (error) => this.#onError(error),
@@ -261,9 +261,10 @@ export class Lsm {
 
   /**
    * Writes the sources (oldest first, all committed) as tables of level 0. Adds knownDeltas and what the tables
-   * say about marked records to the counts. One at a time. Borrows the sources until it settles.
+   * say about marked records to the counts. One at a time. Borrows the sources until it settles. False: there is no
+   * room for the tables, and nothing has changed.
    */
-  async flush(sources: readonly FlushSource[], knownDeltas: Float64Array): Promise<void> {
+  async flush(sources: readonly FlushSource[], knownDeltas: Float64Array): Promise<boolean> {
     assert(!this.#flushing, "one flush at a time");
     assert(sources.length > 0, "a flush has sources");
     const flushedSequence = this.#endOf(sources);
@@ -273,7 +274,7 @@ export class Lsm {
     try {
       const bytes = sources.reduce((sum, source) => sum + source.bytes.byteLength, 0);
       const output = this.#outputOptions(0, bytes);
-      const result = await this.#options.executor.run({
+      const result = await runIfRoom(this.#options, {
         kind: "flush",
         sources,
         levels: state.levels,
@@ -281,6 +282,7 @@ export class Lsm {
         output,
         expiredMax: this.#tuning.expiredPerJob,
       });
+      if (result === undefined) return false;
       await this.#tables.apply((current) =>
         this.#flushEdit(current, result, { knownDeltas, flushedSequence }),
       );
@@ -288,6 +290,7 @@ export class Lsm {
       this.#flushBytesWritten += result.bytesWritten;
       this.#compactor.noteSwept(result.tables, result, output.clockMs);
       if (result.expired !== undefined) this.#reportExpired(result.expired);
+      return true;
     } catch (error) {
       this.#onError(error as Error);
       throw error;
@@ -317,10 +320,16 @@ export class Lsm {
   }
 
   /**
-   * Starts what has become due by the clock alone (reports of expired records). Cheap: call it every second or so.
+   * Starts what has become due by the clock alone (reports of expired records), or has found no room on the disk.
+   * Cheap: call it every second or so.
    */
   maintain(): void {
-    this.#compactor.schedule();
+    this.#compactor.maintain();
+  }
+
+  /** Whether a merge is due that the disk has no room for. */
+  get lacksRoom(): boolean {
+    return this.#compactor.lacksRoom;
   }
 
   /** Merges all levels into the last one that holds data, dropping all that can go. */

@@ -2,7 +2,7 @@
  * What the event loop and the storage Worker say to each other, and errors in a form that postMessage keeps.
  */
 import { AssertionError } from "../base/assert.ts";
-import { CorruptionError, DiskError } from "../base/errors.ts";
+import { CorruptionError, DiskError, DiskFullError } from "../base/errors.ts";
 import type { StorageJob, StorageResult } from "./storage-job.ts";
 
 export type WorkerRequest =
@@ -49,6 +49,8 @@ function construct(plain: PlainError): Error {
       return new CorruptionError(plain.message, place);
     case "DiskError":
       return new DiskError(plain.message, place);
+    case "DiskFullError":
+      return new DiskFullError(plain.message, place);
     case "AssertionError":
       return new AssertionError(plain.message);
     default:

@@ -40,8 +40,8 @@ export class Housekeeping {
     this.#sweep = new ExpirySweep(parts.segments);
     const { clock } = parts.options;
     this.#sweepTimer = clock.every(SWEEP_INTERVAL_MS, () => this.#sweepExpired());
-    this.#diskTimer = clock.every(DISK_CHECK_MS, () => this.#checkDisk());
-    this.#checkDisk();
+    this.#diskTimer = clock.every(DISK_CHECK_MS, () => this.checkDisk());
+    this.checkDisk();
   }
 
   /** Begins nothing more; resolves when what runs now has ended. */
@@ -56,6 +56,7 @@ export class Housekeeping {
   maintain(): void {
     const { lsm, log, segments, pipeline } = this.#parts;
     lsm.maintain();
+    segments.retry();
     const { nextSequence } = log;
     this.#idleSeconds = nextSequence === this.#sequenceSeen ? this.#idleSeconds + 1 : 0;
     this.#sequenceSeen = nextSequence;
@@ -69,7 +70,7 @@ export class Housekeeping {
     if (pressure === 0 || this.throttled !== undefined) return;
     this.throttled = new Promise((resolve) => {
       const check = (): void => {
-        if (lsm.writePressure >= 1 && !this.#isClosing) {
+        if (lsm.writePressure >= 1 && !this.#isClosing && this.refusal === undefined) {
           options.clock.after(THROTTLE_MS_MAX, check);
           return;
         }
@@ -126,9 +127,12 @@ export class Housekeeping {
     work.catch((error: Error) => this.#parts.options.onFatal(error));
   }
 
-  #checkDisk(): void {
-    const { fileSystem, directory, minFreeDiskBytes } = this.#parts.options;
-    const isFull = fileSystem.freeBytes(directory) < minFreeDiskBytes();
-    this.refusal = isFull ? DISK_FULL : undefined;
+  /** Refuses writes, or takes them again. */
+  checkDisk(): void {
+    const { lsm, options, segments } = this.#parts;
+    // Writers would wait for tables that cannot be merged, or for memory that cannot be flushed.
+    const isStuck = segments.isDiskFull || (lsm.lacksRoom && lsm.writePressure >= 1);
+    const isFull = options.fileSystem.freeBytes(options.directory) < options.minFreeDiskBytes();
+    this.refusal = isStuck || isFull ? DISK_FULL : undefined;
   }
 }

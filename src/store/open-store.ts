@@ -7,6 +7,7 @@
  */
 import type { ByteBudget } from "../base/byte-budget.ts";
 import type { Clock } from "../base/clock.ts";
+import { StartupError } from "../base/errors.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import type { HashSeed } from "../base/order-hash.ts";
 import { Lsm } from "../lsm/lsm.ts";
@@ -45,6 +46,8 @@ export interface StoreOptions {
   readonly valueBytesMax: number;
   /** The log or the tables can no longer be trusted: the process must end. */
   onFatal(error: Error): void;
+  /** Flushes or merges find no room. They are tried again, and nothing is lost; writes may be refused until then. */
+  onDiskFull?(error: Error): void;
   /** Replies whose tag is at most Store.committed may leave. */
   onCommitted(): void;
   onRecovering(doneBytes: number, totalBytes: number): void;
@@ -57,6 +60,8 @@ export interface RecoverySummary {
 }
 
 const SEGMENTS_MIN = 3;
+/** Of the disk space that writes leave free merges may use the rest: they are what gives space back. */
+const SPARE_SHARE = 0.5;
 /** Bytes of arena per bucket of the memtable at its largest. */
 const ARENA_BYTES_PER_BUCKET = 64;
 
@@ -75,11 +80,12 @@ export async function openStore(
     directory: `${directory}/tables`,
     executor: options.executor,
     nowMicros: () => clock.monotonicMicros(),
-    // The log stands still while nothing is written; what has expired goes by units, at the time of both.
     clockMs: () => Math.max(clock.wallMs(), log?.clockMs ?? 0),
     hashSeed: seed,
     tuning: options.tuning,
     onError: (error) => options.onFatal(error),
+    spareDiskBytes: () => options.minFreeDiskBytes() * SPARE_SHARE,
+    onDiskFull: (error) => options.onDiskFull?.(error),
     onExpired: (batch) => store?.housekeeping.expireBatch(batch),
   });
   const segmentBytes = Math.max(
@@ -105,7 +111,7 @@ export async function openStore(
     pool,
     segmentCount,
     onFatal: (error) => options.onFatal(error),
-    onFlushed: () => store?.onFlushed(),
+    onFlushed: (hadRoom) => store?.onFlushed(hadRoom),
   });
   const replay = new Replay({ lsm, memtable, counts, seed });
   memtable.reserve(logBytes(fileSystem, walDirectory) / RECORD_BYTES_EXPECTED_MIN);
@@ -180,6 +186,11 @@ async function takeArena(segments: Segments, lsm: Lsm): Promise<Arena> {
     const arena = segments.takeArena();
     if (arena !== undefined) return arena;
     await segments.flush();
+    if (segments.isDiskFull) {
+      throw new StartupError(
+        "the log does not fit memory, and the disk has no room for tables of it",
+      );
+    }
   }
 }
 

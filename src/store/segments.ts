@@ -36,8 +36,11 @@ export interface SegmentsParts {
   /** Arenas that there are. */
   readonly segmentCount: number;
   onFatal(error: Error): void;
-  /** A flush has ended: arenas may be free, counts have settled. */
-  onFlushed(): void;
+  /**
+   * A flush has ended: arenas may be free, counts have settled. Unless it has found no room on the disk: then nothing
+   * more may be written until one has.
+   */
+  onFlushed(hadRoom: boolean): void;
 }
 
 /** Segments flushed at once. */
@@ -51,6 +54,8 @@ const TIDY_LOG_BYTES = 8 * 1024 * 1024;
 /** Bytes above the last level, and their share of all, from which an idle store merges everything. */
 const TIDY_TABLE_BYTES = 8 * 1024 * 1024;
 const TIDY_TABLE_SHARE = 0.04;
+/** Calls of retry(), each about a second after the one before, until a flush that found no room is tried again. */
+const RETRY_CALLS = 5;
 /** A recovered segment with less room than this is not worth going on in. */
 const RESUME_ROOM_BYTES = 64 * 1024;
 
@@ -65,6 +70,8 @@ export class Segments {
   #flushing: Promise<void> | undefined = undefined;
   #isClosing = false;
   #isTidying = false;
+  #isDiskFull = false;
+  #retryCalls = 0;
   /** The group of the active segment. */
   #group = 0;
   readonly #waiters: (() => void)[] = [];
@@ -140,6 +147,11 @@ export class Segments {
     return free * RESERVE_DIVISOR < free + used;
   }
 
+  /** Whether the last flush has found no room: the segments wait for the next try. */
+  get isDiskFull(): boolean {
+    return this.#isDiskFull;
+  }
+
   get isFlushing(): boolean {
     return this.#flushing !== undefined;
   }
@@ -195,6 +207,7 @@ export class Segments {
    */
   tidy(pipeline: CommitPipeline): void {
     if (this.#flushing !== undefined || this.#isClosing || this.#isTidying) return;
+    if (this.#isDiskFull) return;
     const unflushed = this.unflushed.reduce((sum, resident) => sum + resident.segment.end, 0);
     if (unflushed > TIDY_LOG_BYTES) {
       pipeline.endTurn();
@@ -245,7 +258,16 @@ export class Segments {
 
   /** Flushes the oldest group when it is complete and committed, or what there is when arenas are short. */
   maybeFlush(): void {
-    if (this.#isClosing) return;
+    if (!this.#isClosing && !this.#isDiskFull) this.#flushDue();
+  }
+
+  /** Once a second: the disk may have room again. */
+  retry(): void {
+    if (!this.#isDiskFull || this.#isClosing || this.#flushing !== undefined) return;
+    if (++this.#retryCalls % RETRY_CALLS === 0) this.#flushDue();
+  }
+
+  #flushDue(): void {
     const ready = this.#ready();
     const isShort = this.#parts.pool.freeCount === 0 && this.#residents[0]?.phase !== "flushed";
     const complete = ready.filter((resident) => this.#isComplete(resident, ready));
@@ -273,13 +295,14 @@ export class Segments {
     const ready = wanted ?? this.#ready();
     if (ready.length === 0) return Promise.resolve();
     this.#flushing = this.#run(ready).then(
-      () => this.#finish(),
+      (hadRoom) => this.#finish(hadRoom),
       (error: Error) => this.#parts.onFatal(error),
     );
     return this.#flushing;
   }
 
-  async #run(ready: readonly Resident[]): Promise<void> {
+  /** False: there was no room for the tables. */
+  async #run(ready: readonly Resident[]): Promise<boolean> {
     const deltas = new Float64Array(SLOT_COUNT);
     const sources = ready.map((resident) => {
       const source = sourceOf(resident);
@@ -293,8 +316,9 @@ export class Segments {
       }
     }
     const before = this.#parts.lsm.baseCounts;
-    await this.#parts.lsm.flush(sources, deltas);
-    for (const resident of ready) resident.phase = "flushed";
+    const hadRoom = await this.#parts.lsm.flush(sources, deltas);
+    for (const resident of ready) resident.phase = hadRoom ? "flushed" : "frozen";
+    if (!hadRoom) return false;
     const after = this.#parts.lsm.baseCounts;
     this.#parts.counts.settleFlush(
       after.map((count, slot) => count - before[slot]! - deltas[slot]!),
@@ -302,6 +326,7 @@ export class Segments {
     const firstKept = this.#residents.find((resident) => resident.phase !== "flushed");
     if (firstKept !== undefined) this.#parts.deleteLogsBefore(firstKept.segment);
     this.flushCount++;
+    return true;
   }
 
   /** Finds out, off the event loop, what the marked records of unflushed segments count for. */
@@ -330,9 +355,11 @@ export class Segments {
     }
   }
 
-  #finish(): void {
+  #finish(hadRoom: boolean): void {
     this.#flushing = undefined;
-    this.#parts.onFlushed();
+    this.#isDiskFull = !hadRoom;
+    this.#parts.onFlushed(hadRoom);
+    // Without room they wait again, or are refused.
     for (const resolve of this.#waiters.splice(0)) resolve();
     this.maybeFlush();
   }

@@ -244,6 +244,8 @@ export class Store {
     const found = this.found;
     if (!this.#records.find(found) || !isLiveType(found.type)) return false;
     if (found.expiry === 0 || found.expiry > this.nowMs) return true;
+    // A read must not wait for room to write down what it sees.
+    if (this.#parts.segments.isDiskFull) return false;
     this.expiredKeys++;
     this.#records.append(RecordType.TOMBSTONE, RecordFlag.EXPIRED, NO_BYTES, 0, 0, 0);
     return false;
@@ -470,9 +472,10 @@ export class Store {
     this.housekeeping.throttle();
   }
 
-  /** A flush has ended. */
-  onFlushed(): void {
-    this.#records.tablesMayHoldKeys = true;
+  /** A flush has ended; `hadRoom`: the disk had room for its tables. */
+  onFlushed(hadRoom: boolean): void {
+    if (hadRoom) this.#records.tablesMayHoldKeys = true;
+    else this.housekeeping.checkDisk();
   }
 
   /** For INFO and statistics. */

@@ -5,7 +5,7 @@
  * strace injects the errors into the system calls of the log; a small tmpfs is a disk that fills up.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DkvProcess } from "../support/dkv-process.ts";
@@ -112,6 +112,8 @@ describe.skipIf(whyNoTrace !== "")(`a failing disk${whyNoTrace}`, () => {
 
 const DISK_BYTES = 48 * 1024 * 1024;
 const FILL_BYTES = 38 * 1024 * 1024;
+const LOG_ROOM_BYTES = 512 * 1024;
+const MERGE_BALLAST_BYTES = 20 * 1024 * 1024;
 
 function mountSmallDisk(at: string): boolean {
   Bun.spawnSync(["mkdir", "-p", at]);
@@ -178,6 +180,46 @@ describe.skipIf(whyNoMount !== "")(`a full disk${whyNoMount}`, () => {
   );
 
   test(
+    "merges without room wait for it: dkv lives, is started again, and answers what it has",
+    async () => {
+      const directory = join(disk, "merges");
+      const options = { directory, arguments: ["--appendfsync", "no", "--min-free-disk", "12mb"] };
+      const ballast = join(disk, "ballast");
+      let server = await DkvProcess.start(options);
+      let connection = await RawConnection.open(server.port);
+      try {
+        writeFileSync(ballast, Buffer.alloc(MERGE_BALLAST_BYTES));
+        const value = (i: number) => `${i}`.padEnd(10_000, String(Math.sin(i)));
+        let count = 0;
+        const isRefused = async () => {
+          const reply = await ask(connection, "SET", `key-${count}`, value(count));
+          if (reply === "OK") count++;
+          else expect(reply).toStartWith("-MISCONF");
+          return reply !== "OK";
+        };
+        // Free space is looked at once a second.
+        while (count < WRITES_MAX && !(await isRefused())) await Bun.sleep(2);
+        expect(count).toBeLessThan(WRITES_MAX);
+        connection.close();
+        await server.kill();
+        server = await DkvProcess.start(options);
+        connection = await RawConnection.open(server.port);
+        expect(await ask(connection, "GET", `key-${count - 1}`)).toBe(value(count - 1));
+        rmSync(ballast);
+        expect(await until(async () => !(await isRefused()), 60_000)).toBe(true);
+        for (let i = 0; i < count; i++)
+          expect(await ask(connection, "GET", `key-${i}`)).toBe(value(i));
+      } finally {
+        connection.close();
+        await server.kill();
+        rmSync(directory, { recursive: true, force: true });
+        rmSync(ballast, { force: true });
+      }
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     "a disk without any room ends dkv, and nothing that it answered is lost",
     async () => {
       const directory = join(disk, "full");
@@ -188,7 +230,9 @@ describe.skipIf(whyNoMount !== "")(`a full disk${whyNoMount}`, () => {
       });
       const ballast = join(disk, "ballast");
       try {
-        writeFileSync(ballast, Buffer.alloc(FILL_BYTES));
+        // Less room than a segment of the log takes: a flush without room would end nothing.
+        const { bavail, bsize } = statfsSync(disk);
+        writeFileSync(ballast, Buffer.alloc(bavail * bsize - LOG_ROOM_BYTES));
         const answered = await writeUntilDeath(server.port);
         expect(await server.exitCode(EXIT_MS_MAX)).toBe(1);
         expect(server.output).toContain("ENOSPC");

@@ -1,8 +1,8 @@
 /**
  * A file system in memory, for tests that would spend their time in fsync. It can die at any change, like a killed
- * process; what a power failure would lose is not modelled.
+ * process, or be full; what a power failure would lose is not modelled.
  */
-import { DiskError } from "../../src/base/errors.ts";
+import { DiskError, DiskFullError } from "../../src/base/errors.ts";
 import type { File, FileSystem, OpenMode } from "../../src/base/file-system.ts";
 
 class Content {
@@ -43,6 +43,10 @@ class MemoryFile implements File {
 
   write(bytes: Uint8Array, position: number): void {
     this.#check();
+    const growth = position + bytes.length - this.#content.length;
+    if (growth > this.#fileSystem.freeBytes()) {
+      throw new DiskFullError("cannot write: no space left", { path: this.path });
+    }
     if (this.#fileSystem.isLastChange()) {
       this.#put(bytes.subarray(0, bytes.length >>> 1), position);
     }
@@ -92,6 +96,7 @@ class MemoryFile implements File {
 export class MemoryFileSystem implements FileSystem {
   /** Changes (writes, syncs, names) until every further one fails, the last one half done: a process that dies. */
   changesLeft = Number.POSITIVE_INFINITY;
+  capacityBytes = Number.MAX_SAFE_INTEGER;
   /** Files that are open now: none may be left over. */
   openFiles = 0;
   readonly #files = new Map<string, Content>();
@@ -151,6 +156,12 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   freeBytes(): number {
-    return Number.MAX_SAFE_INTEGER;
+    return Math.max(0, this.capacityBytes - this.usedBytes);
+  }
+
+  get usedBytes(): number {
+    let bytes = 0;
+    for (const content of this.#files.values()) bytes += content.length;
+    return bytes;
   }
 }
