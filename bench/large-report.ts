@@ -34,7 +34,13 @@ export interface LargeResult {
   spaceAfterLoad: Record<string, number>;
   spaceAfterOverwrite: Record<string, number>;
   sizes: { afterLoad: number; afterOverwrite: number; afterRestart: number };
-  restart: { emptyMs: number; readyMs: number; logBytes: number; missing: number };
+  restart: {
+    /** A start after a clean stop, when the log is short. */
+    quiet: { readyMs: number; logBytes: number };
+    readyMs: number;
+    logBytes: number;
+    missing: number;
+  };
   infoDkv: Record<string, Record<string, string>>;
 }
 
@@ -55,11 +61,8 @@ export function printLarge(result: LargeResult): void {
       ["disk after load", spaceText(result.spaceAfterLoad)],
       ["disk after overwriting", spaceText(result.spaceAfterOverwrite)],
       ["keys after load, overwrite, restart", Object.values(sizes).join(", ")],
-      ["start, empty", `${restart.emptyMs.toFixed(0)} ms`],
-      [
-        "start after kill -9",
-        `${restart.readyMs.toFixed(0)} ms, log ${mebibytes(restart.logBytes)}`,
-      ],
+      ["start, little log", startText(restart.quiet)],
+      ["start after kill -9", startText(restart)],
       ["sampled keys lost", String(restart.missing)],
     ],
   );
@@ -89,17 +92,18 @@ export function largeBudgets(result: LargeResult, memoryBudgetBytes: number): Bu
     atMost("space amplification, once quiet", space, SPACE_AMPLIFICATION_MAX),
     atMost("DBSIZE, keys away from the truth", worstCount, 0),
     atMost("keys lost by kill -9, of those sampled", restart.missing, 0),
-    atLeast(
-      "log replayed, MB/s (start-up of an empty one deducted)",
-      replayed,
-      REPLAY_MEGABYTES_MIN,
-    ),
+    atLeast("log replayed, MB/s (start with little log deducted)", replayed, REPLAY_MEGABYTES_MIN),
   ];
 }
 
 function replayRate(restart: LargeResult["restart"]): number {
-  const milliseconds = Math.max(1, restart.readyMs - restart.emptyMs);
-  return restart.logBytes / 1e6 / (milliseconds / 1000);
+  const { quiet } = restart;
+  const milliseconds = Math.max(1, restart.readyMs - quiet.readyMs);
+  return (restart.logBytes - quiet.logBytes) / 1e6 / (milliseconds / 1000);
+}
+
+function startText({ readyMs, logBytes }: { readyMs: number; logBytes: number }): string {
+  return `${readyMs.toFixed(0)} ms, log ${mebibytes(logBytes)}`;
 }
 
 function phaseRow(phase: Phase): string[] {

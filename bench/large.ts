@@ -99,7 +99,6 @@ class LargeRun {
 
   async all(): Promise<LargeResult> {
     const { keys, readSeconds } = this.#options;
-    const emptyMs = this.#server.readyMs;
     const timer = setInterval(() => this.#sampleMemory(), MEMORY_INTERVAL_MS);
     await this.#write("load", { kind: "fill", keys, seed: 11 });
     const spaceAfterLoad = Object.fromEntries(diskUsage(this.#server.options.directory));
@@ -109,7 +108,7 @@ class LargeRun {
     await this.#write("overwrite", { kind: "fill", keys, seed: 14 });
     const spaceAfterOverwrite = Object.fromEntries(diskUsage(this.#server.options.directory));
     const afterOverwrite = await this.#keyCount();
-    const restart = await this.#crashAndRestart(emptyMs);
+    const restart = await this.#crashAndRestart();
     const afterRestart = await this.#keyCount();
     clearInterval(timer);
     this.#progress.done();
@@ -192,15 +191,22 @@ class LargeRun {
     await this.#server.settle(5000);
   }
 
-  /** Overwrites for a moment, kills the server at the end of it, and starts it again on what the disk has. */
-  async #crashAndRestart(emptyMs: number): Promise<LargeResult["restart"]> {
+  /**
+   * Overwrites for a moment, kills the server at the end of it, and starts it again on what the disk has. What a start
+   * takes without that much log is found out first.
+   */
+  async #crashAndRestart(): Promise<LargeResult["restart"]> {
     const { keys } = this.#options;
+    this.#progress.show("restarting with little log");
+    await this.#server.stop();
+    const quiet = { logBytes: this.#logBytes(), readyMs: 0 };
+    await this.#server.launch();
+    quiet.readyMs = this.#server.readyMs;
     const burst = Math.min(keys, Math.ceil(BURST_BYTES / RECORD_BYTES));
     this.#progress.show("crash: overwriting, then kill -9");
     await runLoad(this.#loadSpec({ kind: "fill", keys: burst, seed: 15 }, undefined));
     await this.#server.crash();
-    const pattern = new RegExp(this.#options.logPattern);
-    const logBytes = matchingFileBytes(this.#server.options.directory, pattern);
+    const logBytes = this.#logBytes();
     this.#progress.show(`restarting with ${mebibytes(logBytes)} of log`);
     await this.#server.launch();
     const readyMs = this.#server.readyMs;
@@ -208,7 +214,12 @@ class LargeRun {
     const workload: WorkloadSpec = { kind: "uniform", keys, seed: 16 };
     const seconds = Math.min(VERIFY_SECONDS_MAX, this.#options.readSeconds);
     const { misses } = await runLoad(this.#loadSpec(workload, seconds));
-    return { emptyMs, readyMs, logBytes, missing: misses };
+    return { quiet, readyMs, logBytes, missing: misses };
+  }
+
+  #logBytes(): number {
+    const pattern = new RegExp(this.#options.logPattern);
+    return matchingFileBytes(this.#server.options.directory, pattern);
   }
 
   async #keyCount(): Promise<number> {
