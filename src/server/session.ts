@@ -230,7 +230,8 @@ export class Session {
   /** Ends the connection once its replies have left. */
   closeAfterReplies(): void {
     this.isClosing = true;
-    if (this.reply.length === 0) this.socket.end();
+    // A command that waits is still answered.
+    if (this.reply.length === 0 && !this.#isParked) this.socket.end();
   }
 
   /** Ends the connection now; replies that have not left are lost. */
