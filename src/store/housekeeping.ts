@@ -13,6 +13,9 @@ const DISK_CHECK_MS = 1000;
 /** Seconds without a write after which the log is flushed and tables are merged, for space and a quick restart. */
 const IDLE_SECONDS = 2;
 const THROTTLE_MS_MAX = 20;
+/** How much more than small writes large values are slowed, and for how long after each slice at most. */
+const LARGE_PRESSURE = 4;
+const LARGE_WAIT_MS_MAX = 50;
 const SWEEP_INTERVAL_MS = 100;
 const SWEEP_RECORDS = 20_000;
 const EXPIRED_PER_TURN = 64;
@@ -25,6 +28,7 @@ export class Housekeeping {
   readonly #sweepTimer: Timer;
   readonly #removals = new Set<Promise<void>>();
   #isClosing = false;
+  #isSweeping = false;
   #sequenceSeen = 0;
   #idleSeconds = 0;
   /** Why writes are refused, as an error reply; undefined while they are not. */
@@ -82,6 +86,17 @@ export class Housekeeping {
     });
   }
 
+  /**
+   * Large values leave some arenas to small writes, which would have to wait for a flush otherwise, and slow down
+   * before those do when tables are behind.
+   */
+  async logRoom(): Promise<void> {
+    const { segments, lsm, options } = this.#parts;
+    while (segments.isShort) await segments.arenaFreed();
+    const waitMs = Math.min(1, lsm.writePressure * LARGE_PRESSURE) * LARGE_WAIT_MS_MAX;
+    if (waitMs > 0) await new Promise<void>((resolve) => options.clock.after(waitMs, resolve));
+  }
+
   /** Tables saw that these keys have expired: removes those whose newest record has. */
   expireBatch(batch: ExpiredBatch): void {
     this.#report(this.#removeExpired(batch));
@@ -99,17 +114,25 @@ export class Housekeeping {
 
   /** Looks for expired keys among the records of unflushed segments, some at a time. */
   #sweepExpired(): void {
-    if (this.#isClosing || this.refusal !== undefined) return;
+    if (this.#isClosing || this.#isSweeping || this.refusal !== undefined) return;
     const due: Buffer[] = [];
     const nowMs = Math.max(this.#parts.options.clock.wallMs(), this.#parts.log.clockMs);
     this.#sweep.step(SWEEP_RECORDS, nowMs, (bytes, start, end) => {
       due.push(Buffer.from(bytes.subarray(start, end)));
     });
     if (due.length === 0) return;
+    this.#isSweeping = true;
     const remove = async () => {
-      for (const key of due) await this.#removeIfExpired(key, 0, key.length);
+      for (const [index, key] of due.entries()) {
+        if (index % EXPIRED_PER_TURN === 0) await this.#store.nextTurn();
+        if (this.#isClosing || this.refusal !== undefined) return;
+        await this.#removeIfExpired(key, 0, key.length);
+      }
     };
-    this.#report(remove());
+    const removal = remove().finally(() => {
+      this.#isSweeping = false;
+    });
+    this.#report(removal);
   }
 
   /** find() removes what has expired. */

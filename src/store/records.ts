@@ -84,6 +84,7 @@ export class Records {
   readonly #undo: (() => void)[] = [];
   #indexHash = 0;
   #hasWrites = false;
+  #hasDeletedAll = false;
   /** `tag` when the open unit began. */
   #unitTag = 0;
   /** Frame index of the newest deletion of all keys: "absent" may depend on it. */
@@ -112,6 +113,11 @@ export class Records {
 
   get hasWrites(): boolean {
     return this.#hasWrites;
+  }
+
+  /** Whether the open unit has deleted all keys. */
+  get hasDeletedAll(): boolean {
+    return this.#hasWrites && this.#hasDeletedAll;
   }
 
   /** Sequence that the next record will have. */
@@ -327,6 +333,7 @@ export class Records {
   appendDeletionOfAll(): void {
     const bytes = alignRecord(RECORD_HEADER_BYTES + 4);
     const offset = this.#reserve(bytes);
+    this.#hasDeletedAll = true;
     const sequence = this.#log.nextSequence - 1;
     const { words, number } = this.#log.active;
     const word = offset >>> 2;
@@ -373,6 +380,7 @@ export class Records {
     if (!this.#hasWrites) {
       if (memtable.isCrowded) memtable.grow();
       this.#hasWrites = true;
+      this.#hasDeletedAll = false;
       log.beginUnit();
       memtable.begin();
     } else if (memtable.isCrowded) {

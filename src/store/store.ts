@@ -53,9 +53,6 @@ const NO_BYTES = Buffer.alloc(0);
 const INLINE_MARKS_MAX = 256;
 /** Marks keep coming while writes go on; what is left after some rounds is resolved on the spot. */
 const RESOLVE_ROUNDS = 4;
-/** How much more than small writes large values are slowed, and for how long after each slice at most. */
-const LARGE_PRESSURE = 4;
-const LARGE_WAIT_MS_MAX = 50;
 
 export class Store {
   readonly #parts: StoreParts;
@@ -81,7 +78,7 @@ export class Store {
     this.#values = new Values(this.#records, {
       runUnit: (action) => this.runUnit(action),
       nextTurn: () => this.nextTurn(),
-      logRoom: () => this.#logRoom(),
+      logRoom: () => this.housekeeping.logRoom(),
     });
     this.#scan = new KeyScan(parts);
     const segmentShare = Math.floor(parts.options.segmentBytes / 4);
@@ -325,17 +322,6 @@ export class Store {
   }
 
   /**
-   * Large values leave some arenas to small writes, which would have to wait for a flush otherwise, and slow down
-   * before those do when tables are behind.
-   */
-  async #logRoom(): Promise<void> {
-    const { segments, lsm, options } = this.#parts;
-    while (segments.isShort) await segments.arenaFreed();
-    const waitMs = Math.min(1, lsm.writePressure * LARGE_PRESSURE) * LARGE_WAIT_MS_MAX;
-    if (waitMs > 0) await new Promise<void>((resolve) => options.clock.after(waitMs, resolve));
-  }
-
-  /**
    * Shows a fold bytes [from, to) of the keys' values slice by slice, over several turns, and returns it. Begun anew
    * when one of the values is written meanwhile. In a unit that has written already, as EXEC may, it is done at once:
    * nobody else sees what such a unit sees. Selects another key.
@@ -359,7 +345,7 @@ export class Store {
   /** Writes value[start, end) for the selected key. expiry: milliseconds since the epoch, 0: never. Hot. */
   put(value: Uint8Array, start: number, end: number, expiry: number): void {
     const length = end - start;
-    if (length <= this.#unitValueBytesMax) {
+    if (this.#fitsUnit(length)) {
       this.#values.put(value, start, end, expiry);
       return;
     }
@@ -368,10 +354,15 @@ export class Store {
     this.putPieces([length <= SYNC_BYTES_MAX ? Buffer.from(piece) : piece], expiry);
   }
 
+  /** Whether a value is written within the unit: one that was staged before would be hidden by a deletion in it. */
+  #fitsUnit(length: number): boolean {
+    return length <= this.#unitValueBytesMax || this.#records.hasDeletedAll;
+  }
+
   /** Writes a value in pieces for the selected key; a large one over several turns before the unit ends. */
   putPieces(pieces: readonly Uint8Array[], expiry: number): void {
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    if (length <= this.#unitValueBytesMax) {
+    if (this.#fitsUnit(length)) {
       const bytes = Buffer.concat(pieces);
       this.#values.put(bytes, 0, bytes.length, expiry);
       return;

@@ -107,6 +107,8 @@ export class Values {
   /** Keys that the open unit has written, and moves that it has used; they count once it has ended. */
   readonly #written: string[] = [];
   readonly #used: Move[] = [];
+  /** The open unit has deleted all keys. */
+  #hasDeletedAll = false;
 
   constructor(records: Records, effects: ValueEffects) {
     this.#records = records;
@@ -266,12 +268,17 @@ export class Values {
     for (const key of this.#written) {
       for (const move of this.#moving.get(key) ?? []) this.#break(move);
     }
+    if (this.#hasDeletedAll) {
+      for (const moves of this.#moving.values()) for (const move of moves) move.isBroken = true;
+      this.#moving.clear();
+    }
     this.abortUnit();
   }
 
   abortUnit(): void {
     this.#used.length = 0;
     this.#written.length = 0;
+    this.#hasDeletedAll = false;
   }
 
   #break(move: Move): void {
@@ -290,10 +297,9 @@ export class Values {
     return this.#moving.size > 0;
   }
 
-  /** All keys were deleted. */
+  /** All keys were deleted: all moves are broken, unless the unit is aborted. */
   noteDeletionOfAll(): void {
-    for (const moves of this.#moving.values()) for (const move of moves) move.isBroken = true;
-    this.#moving.clear();
+    if (this.#moving.size > 0) this.#hasDeletedAll = true;
   }
 
   async #stageOnce(move: Move, key: Buffer, pieces: readonly Uint8Array[]): Promise<number> {
