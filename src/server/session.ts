@@ -136,13 +136,18 @@ export class Session {
     }
   }
 
+  /** CLIENT REPLY ON: its own reply is sent, also behind SKIP. */
+  sendReplies(): void {
+    this.replyMode = "on";
+    this.#skipsNext = false;
+  }
+
   /** RESET: as the connection began. */
   reset(): void {
     this.reply.protocol = 2;
     this.transaction = undefined;
     this.name = "";
-    this.replyMode = "on";
-    this.#skipsNext = false;
+    this.sendReplies();
     this.isMonitor = false;
     this.isNoEvict = false;
     this.isNoTouch = false;

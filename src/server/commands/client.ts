@@ -118,7 +118,7 @@ function unpause({ server, reply }: CommandContext): void {
 
 function replyMode({ session, request, reply }: CommandContext): void {
   if (isWord(request, 2, "on")) {
-    session.replyMode = "on";
+    session.sendReplies();
     reply.ok();
   } else if (isWord(request, 2, "off")) {
     session.replyMode = "off";
