@@ -14,7 +14,7 @@ export type ParseStatus = "frame" | "more" | "bad";
 
 const CARRY_BYTES_MIN = 4 * 1024;
 /** A buffer up to this size is used again. */
-const CARRY_BYTES_KEPT = 64 * 1024;
+const CARRY_BYTES_KEPT = 512 * 1024;
 const GROWTH = 4;
 /** A kept frame may pin this many times its size. */
 const PINNED_FACTOR = 4;
