@@ -7,8 +7,9 @@
  * back does not knock all at once. A link counts as a success only once it has lasted: a peer that accepts and closes
  * is not worth more attempts than one that refuses.
  *
- * A connection under way cannot be called off: packets that get lost keep the system busy with it for minutes. So
- * after `connectMs` another is begun beside it, up to a few, and the first that stands is used.
+ * A connection under way cannot be called off: where packets get lost the system tries for two minutes, at intervals
+ * that double, and would notice a network that is back up to a minute late. So after `connectMs` another is begun
+ * beside it, and the first that stands is used.
  */
 import { assert } from "../../base/assert.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
@@ -16,8 +17,11 @@ import type { PeerConnection } from "./peer-connection.ts";
 import type { Address, Purpose } from "./transport.ts";
 import type { TransportLimits } from "./transport-limits.ts";
 
-/** Connections under way at once. */
-const ATTEMPTS_MAX = 4;
+/**
+ * Connections under way at once. At one every connectMs and backoffMaxMs the last repetition of the first comes when
+ * there are as many, so that somebody knocks every few seconds however long it takes.
+ */
+const ATTEMPTS_MAX = 16;
 /** No power of two beyond is needed to reach any bound. */
 const DOUBLINGS_MAX = 20;
 
@@ -52,6 +56,7 @@ export class PeerDialer implements DialerSlot {
   /** Attempts to addresses that are no longer the peer's are not counted. */
   #attempts = 0;
   #addressVersion = 0;
+  #attemptedMs = 0;
   #failures = 0;
   #upSinceMs: number | undefined;
   #isStopped = false;
@@ -97,7 +102,10 @@ export class PeerDialer implements DialerSlot {
 
   /** The peer is known to be there: no reason to wait. */
   hurry(): void {
-    if (this.#isStopped || this.#connection !== undefined || this.#attempts > 0) return;
+    if (this.#isStopped || this.#connection !== undefined) return;
+    const { clock, limits } = this.#host;
+    const isRecent = clock.monotonicMs() - this.#attemptedMs < limits.backoffMinMs;
+    if (this.#attempts >= ATTEMPTS_MAX || (this.#attempts > 0 && isRecent)) return;
     this.#failures = 0;
     this.#attempt();
   }
@@ -132,6 +140,7 @@ export class PeerDialer implements DialerSlot {
     const version = this.#addressVersion;
     const isCurrent = () => version === this.#addressVersion;
     this.#attempts++;
+    this.#attemptedMs = clock.monotonicMs();
     this.#host.connect(
       this.#address,
       () => {
