@@ -13,12 +13,12 @@ import { CorruptionError, DiskError, StartupError } from "./base/errors.ts";
 import { DiskFileSystem } from "./base/file-system.ts";
 import { SystemHost } from "./base/host.ts";
 import { createLogger, type RootLogger } from "./base/logger.ts";
+import { MemoryGuard } from "./base/memory-guard.ts";
 import { SystemProcessMemory } from "./base/process-memory.ts";
 import { CacheSize } from "./cache-size.ts";
 import { Config } from "./config/config.ts";
 import { informationFor } from "./config/help.ts";
 import { WorkerExecutor } from "./lsm/storage-executor.ts";
-import { MemoryGuard } from "./memory-guard.ts";
 import { divideMemory } from "./memory-plan.ts";
 import { Server } from "./server/server.ts";
 import { openStore } from "./store/open-store.ts";
@@ -51,7 +51,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     fileSystem,
     directory,
     clock,
-    executor: await WorkerExecutor.start(),
+    executor: await WorkerExecutor.start(config.memoryBytes),
     random: crypto.getRandomValues(new Uint8Array(24)),
     syncPolicy: config.get("appendfsync"),
     ...plan,
@@ -65,7 +65,8 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   log.info({ ...recovery, ms: Math.round(clock.monotonicMs() - startMs) }, "recovered");
 
   const processMemory = new SystemProcessMemory();
-  const guard = new MemoryGuard(processMemory, config.memoryBytes, clock);
+  const guard = new MemoryGuard(processMemory, config.memoryBytes);
+  guard.watch(clock);
   const cacheSize =
     config.get("engine-block-cache-percent") === 0
       ? new CacheSize(store.internals.lsm.cache, processMemory, config.memoryBytes, clock)

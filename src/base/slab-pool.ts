@@ -11,10 +11,10 @@ export const SLAB_BYTES = 256 * 1024;
 const FREED_BYTES_MIN = 64 * 1024;
 
 /** Gives the memory of a buffer back now, not when it is collected. REQUIRES: nobody uses it any more. */
-export function freeBuffer(buffer: Buffer): void {
-  const memory = buffer.buffer;
-  const isOwn = memory instanceof ArrayBuffer && memory.byteLength === buffer.length;
-  if (isOwn && buffer.length >= FREED_BYTES_MIN) memory.transfer(0);
+export function freeBuffer(view: ArrayBufferView): void {
+  const memory = view.buffer;
+  const isOwn = memory instanceof ArrayBuffer && memory.byteLength === view.byteLength;
+  if (isOwn && view.byteLength >= FREED_BYTES_MIN) memory.transfer(0);
 }
 
 export class SlabPool {

@@ -1,3 +1,5 @@
+import { freeBuffer } from "./slab-pool.ts";
+
 /** A growing column of unsigned 32-bit numbers: no object per entry, doubled when full. */
 export class Uint32List {
   #words: Uint32Array;
@@ -15,6 +17,7 @@ export class Uint32List {
     if (this.#length === this.#words.length) {
       const grown = new Uint32Array(this.#words.length * 2);
       grown.set(this.#words);
+      freeBuffer(this.#words);
       this.#words = grown;
     }
     this.#words[this.#length++] = value;
@@ -27,5 +30,10 @@ export class Uint32List {
   /** The entries so far. Borrows the memory until the next push. */
   view(): Uint32Array {
     return this.#words.subarray(0, this.#length);
+  }
+
+  /** Gives its memory back now. Nothing may be done with it any more. */
+  free(): void {
+    freeBuffer(this.#words);
   }
 }

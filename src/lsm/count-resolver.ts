@@ -124,9 +124,15 @@ class RunCursor {
     while (this.#index < tables.length && tables[this.#index]!.maxPosition < position) {
       this.#index++;
       this.reader = undefined;
-      this.column = undefined;
+      this.#freeColumn();
     }
     const table = tables[this.#index];
     return table !== undefined && table.minPosition <= position ? table : undefined;
+  }
+
+  /** Columns follow each other faster than the collector would find out: a flush may read those of all tables. */
+  #freeColumn(): void {
+    this.column?.free();
+    this.column = undefined;
   }
 }

@@ -3,6 +3,7 @@
  * reading data blocks. For counting half a million keys at once; 5 bytes per key while it is held.
  */
 import { CorruptionError } from "../base/errors.ts";
+import { freeBuffer } from "../base/slab-pool.ts";
 import { FINGERPRINT_LIVE, type KeyQuery } from "./order-key.ts";
 import type { TableIndex } from "./table-index.ts";
 
@@ -17,8 +18,9 @@ export class FingerprintColumn {
   readonly #first: Uint32Array;
   readonly #fingerprints: Uint32Array;
   readonly #lowHashes: Uint8Array;
+  readonly #section: Uint8Array;
 
-  /** Copies the section; throws CorruptionError when it contradicts itself. */
+  /** Takes the section, which nothing else may change; throws CorruptionError when it contradicts itself. */
   constructor(
     section: Uint8Array,
     index: TableIndex,
@@ -29,7 +31,9 @@ export class FingerprintColumn {
     };
     const firstBytes = 4 * (index.blockCount + 1);
     if (section.length < firstBytes) fail("table fingerprints are cut short");
-    const first = new Uint32Array(section.slice(0, firstBytes).buffer);
+    this.#section = section.byteOffset % 4 === 0 ? section : section.slice();
+    const { buffer, byteOffset } = this.#section;
+    const first = new Uint32Array(buffer, byteOffset, index.blockCount + 1);
     const count = first[index.blockCount]!;
     if (section.length !== firstBytes + 5 * count) fail("table fingerprints have the wrong length");
     for (let i = 0; i < index.blockCount; i++) {
@@ -38,9 +42,14 @@ export class FingerprintColumn {
     this.count = count;
     this.#index = index;
     this.#first = first;
-    this.#fingerprints = new Uint32Array(section.slice(firstBytes, firstBytes + 4 * count).buffer);
-    this.#lowHashes = section.slice(firstBytes + 4 * count);
+    this.#fingerprints = new Uint32Array(buffer, byteOffset + firstBytes, count);
+    this.#lowHashes = this.#section.subarray(firstBytes + 4 * count);
     this.memoryBytes = section.length;
+  }
+
+  /** Gives its memory back now. Nothing may be done with it any more. */
+  free(): void {
+    freeBuffer(this.#section);
   }
 
   /**

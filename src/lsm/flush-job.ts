@@ -56,6 +56,7 @@ export function* runFlush(job: FlushJob, pool: TablePool): JobSteps {
     };
   } finally {
     if (!finished) writer.abandon();
+    sorted.free();
   }
 }
 
@@ -141,5 +142,6 @@ export function* runResolve(job: ResolveJob, pool: TablePool): JobSteps {
     if (record.sequence < hidden[record.slot]!) continue;
     deltas[record.slot]! += delta(sorted, i, record, tables);
   }
+  sorted.free();
   return { ...EMPTY_RESULT, deltas, rangeDeletions: sorted.rangeDeletions };
 }

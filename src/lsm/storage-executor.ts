@@ -71,10 +71,11 @@ export class WorkerExecutor implements StorageExecutor {
     this.#worker.addEventListener("close", () => this.#fail(new Error("storage worker ended")));
   }
 
-  /** Resolves when the Worker is ready for jobs. */
-  static async start(): Promise<WorkerExecutor> {
+  /** Resolves when the Worker is ready for jobs. `memoryBytes`: the budget of the whole process. */
+  static async start(memoryBytes: number): Promise<WorkerExecutor> {
     const executor = new WorkerExecutor();
     await executor.#ready.promise;
+    executor.#send({ kind: "budget", memoryBytes });
     return executor;
   }
 

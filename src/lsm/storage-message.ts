@@ -6,6 +6,8 @@ import { CorruptionError, DiskError, DiskFullError } from "../base/errors.ts";
 import type { StorageJob, StorageResult } from "./storage-job.ts";
 
 export type WorkerRequest =
+  /** Memory for the whole process. */
+  | { readonly kind: "budget"; readonly memoryBytes: number }
   | { readonly kind: "job"; readonly id: number; readonly job: StorageJob }
   | { readonly kind: "close" };
 

@@ -4,6 +4,7 @@
  */
 import { SystemClock, type Timer } from "../base/clock.ts";
 import { DiskFileSystem } from "../base/file-system.ts";
+import { MemoryGuard } from "../base/memory-guard.ts";
 import { SystemProcessMemory } from "../base/process-memory.ts";
 import { JobRunner } from "./job-runner.ts";
 import { plainError, type WorkerRequest, type WorkerResponse } from "./storage-message.ts";
@@ -13,6 +14,7 @@ declare const self: Worker;
 const clock = new SystemClock();
 const memory = new SystemProcessMemory();
 const runner = new JobRunner(new DiskFileSystem(), () => clock.monotonicMicros());
+let guard: MemoryGuard | undefined;
 let pumping = false;
 let resting: Timer | undefined;
 let closing = false;
@@ -24,6 +26,7 @@ function send(response: WorkerResponse): void {
 function pump(): void {
   resting = undefined;
   if (runner.step()) {
+    guard?.look();
     if (runner.restMs >= 1) resting = clock.after(runner.restMs, pump);
     else clock.immediate(pump);
     return;
@@ -46,6 +49,10 @@ function wake(): void {
 
 self.onmessage = (event: MessageEvent<WorkerRequest>) => {
   const request = event.data;
+  if (request.kind === "budget") {
+    guard = new MemoryGuard(memory, request.memoryBytes);
+    return;
+  }
   if (request.kind === "close") {
     closing = true;
   } else {

@@ -7,6 +7,7 @@
 import { assert } from "../base/assert.ts";
 import { copyBytes } from "../base/bytes.ts";
 import type { File } from "../base/file-system.ts";
+import { freeBuffer } from "../base/slab-pool.ts";
 import { Uint32List } from "../base/uint32-list.ts";
 import { BlockBuilder, bodyBytes } from "./block.ts";
 import { buildFilter, filterMix, probesFor } from "./filter.ts";
@@ -138,6 +139,8 @@ export class TableBuilder {
     ];
     const fileBytes = this.#writeSections(sections);
     this.#file.sync();
+    for (const section of sections) freeBuffer(section);
+    this.#free();
     return { ...properties, fileBytes };
   }
 
@@ -145,6 +148,13 @@ export class TableBuilder {
   abandon(): void {
     this.#finished = true;
     this.#outputEnd = 0;
+    this.#free();
+  }
+
+  /** Tables follow each other faster than the collector would find out. */
+  #free(): void {
+    freeBuffer(this.#output);
+    for (const list of [this.#fingerprints, this.#fingerprintHashes, this.#mixes]) list.free();
   }
 
   get #dataEnd(): number {
@@ -212,6 +222,7 @@ export class TableBuilder {
     for (let i = 0; i < count; i++) {
       section[words.byteLength + i] = this.#fingerprintHashes.at(i);
     }
+    freeBuffer(words);
     return section;
   }
 

@@ -386,7 +386,7 @@ describe("Lsm", () => {
 
   test("works with the storage Worker on a real disk", async () => {
     const directory = newDirectory();
-    const executor = await WorkerExecutor.start();
+    const executor = await WorkerExecutor.start(2 ** 30);
     const { lsm, errors } = open(directory, { executor, tuning: TINY });
     let sequence = 0;
     for (let round = 0; round < 4; round++) {
@@ -405,7 +405,7 @@ describe("Lsm", () => {
   });
 
   test("a Worker's error arrives as the class it was", async () => {
-    const executor = await WorkerExecutor.start();
+    const executor = await WorkerExecutor.start(2 ** 30);
     const job = executor.run({
       kind: "sweep",
       directory: newDirectory(),

@@ -72,7 +72,7 @@ class Subject {
       fileSystem: this.#fileSystem,
       directory: this.#directory,
       clock: this.#clock,
-      executor: onDisk ? await WorkerExecutor.start() : new InlineExecutor(this.#fileSystem),
+      executor: onDisk ? await WorkerExecutor.start(2 ** 30) : new InlineExecutor(this.#fileSystem),
       random: new Uint8Array(24).fill(9),
       syncPolicy: policy,
       segmentBytes,

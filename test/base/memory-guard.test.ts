@@ -1,22 +1,9 @@
 import { expect, test } from "bun:test";
-import type { Clock } from "../src/base/clock.ts";
-import { MemoryGuard } from "../src/memory-guard.ts";
+import { MemoryGuard } from "../../src/base/memory-guard.ts";
 
 /** A guard of 1000 bytes whose collections leave `afterYoung` and `afterFull` bytes. */
 function guardOf() {
-  let look: () => void = () => undefined;
   const state = { resident: 0, afterYoung: 0, afterFull: 0 };
-  const clock: Clock = {
-    wallMs: () => 0,
-    monotonicMs: () => 0,
-    monotonicMicros: () => 0,
-    after: () => ({ cancel: () => undefined }),
-    every: (_intervalMs: number, action: () => void) => {
-      look = action;
-      return { cancel: () => undefined };
-    },
-    immediate: () => undefined,
-  };
   const memory = {
     read: () => ({ residentBytes: 0, allocatedBytes: 0, heapUsedBytes: 0 }),
     residentBytes: () => state.resident,
@@ -27,10 +14,10 @@ function guardOf() {
       state.resident = state.afterFull;
     },
   };
-  const guard = new MemoryGuard(memory, 1000, clock);
+  const guard = new MemoryGuard(memory, 1000);
   const lookAt = (resident: number) => {
     state.resident = resident;
-    look();
+    guard.look();
   };
   return { guard, state, lookAt };
 }

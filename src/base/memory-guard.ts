@@ -1,14 +1,14 @@
 /**
- * Keeps the process inside its memory budget: garbage is collected as it grows once little of the budget is left.
- * Everything that lives is bounded by its share (memory-plan.ts); the collector alone does not know of the budget, and
- * lets as much garbage gather as there is live data.
+ * Keeps the process inside its memory budget: a thread's garbage is collected as the process grows once little of the
+ * budget is left. Everything that lives is bounded by its share (memory-plan.ts); the collector alone does not know of
+ * the budget, and lets as much garbage gather as there is live data. Each thread has a guard of its own.
  *
  *   0 ──────────── WATCHED ──────────────── CRITICAL ───── budget
  *     left alone      a young collection       a full one as well, when it is due
  *                     per GROWTH
  */
-import type { Clock, Timer } from "./base/clock.ts";
-import type { ProcessMemory } from "./base/process-memory.ts";
+import type { Clock, Timer } from "./clock.ts";
+import type { ProcessMemory } from "./process-memory.ts";
 
 /** Sockets bring a megabyte in half a millisecond: looks are frequent where there is little left. */
 const INTERVAL_MS = 10;
@@ -25,23 +25,28 @@ const LOOKS_AFTER_USELESS = 200;
 export class MemoryGuard {
   readonly #memory: ProcessMemory;
   readonly #budgetBytes: number;
-  readonly #timer: Timer;
+  #timer: Timer | undefined = undefined;
   /** Resident bytes after the last collection, or fewer since. */
   #lowBytes = 0;
   #looksLeft = 0;
   youngCollections = 0;
   fullCollections = 0;
 
-  constructor(memory: ProcessMemory, budgetBytes: number, clock: Clock) {
+  constructor(memory: ProcessMemory, budgetBytes: number) {
     this.#memory = memory;
     this.#budgetBytes = budgetBytes;
+  }
+
+  /** Looks until stop(). */
+  watch(clock: Clock): void {
     this.#timer = clock.every(INTERVAL_MS, () => this.look());
   }
 
   stop(): void {
-    this.#timer.cancel();
+    this.#timer?.cancel();
   }
 
+  /** Collects what is due: to be called every ten milliseconds or so while there is work. */
   look(): void {
     if (this.#looksLeft > 0) this.#looksLeft--;
     const resident = this.#memory.residentBytes();
