@@ -1,6 +1,7 @@
+/** A column of numbers that grows while a table is built or keys are collected. */
 import { freeBuffer } from "./slab-pool.ts";
 
-/** A growing column of unsigned 32-bit numbers: no object per entry, doubled when full. */
+/** Unsigned 32-bit numbers: no object per entry, doubled when full. */
 export class Uint32List {
   #words: Uint32Array;
   #length = 0;
