@@ -5,6 +5,8 @@
  * Sizes and times carry their unit in `help`. A default of 0 that is described as automatic is derived at start
  * from the memory budget or the machine.
  */
+import { CLUSTER } from "./cluster-directives.ts";
+import { type Directive, fixed, settable } from "./directive.ts";
 import {
   bufferLimits,
   choice,
@@ -19,48 +21,6 @@ import {
   words,
   yesNo,
 } from "./kinds.ts";
-
-export const SECTIONS = {
-  network: "Network",
-  security: "Security",
-  data: "Data and durability",
-  memory: "Memory",
-  clients: "Clients",
-  log: "Log and diagnosis",
-  engine: "Engine",
-} as const;
-
-export type Section = keyof typeof SECTIONS;
-
-export interface Directive<T> {
-  readonly kind: Kind<T>;
-  readonly section: Section;
-  /** As it would be written in a file; arguments of lists are separated by spaces. */
-  readonly default: string;
-  /** Only read at start; CONFIG SET refuses it. */
-  readonly isImmutable: boolean;
-  /** Never printed in messages; may come from a file named by DKV_<NAME>_FILE. */
-  readonly isSecret: boolean;
-  readonly help: string;
-}
-
-interface Details {
-  readonly default: string;
-  readonly help: string;
-  readonly isSecret?: boolean;
-}
-
-function define<T>(section: Section, kind: Kind<T>, details: Details, isImmutable: boolean) {
-  return { isSecret: false, ...details, kind, section, isImmutable };
-}
-
-function fixed<T>(section: Section, kind: Kind<T>, details: Details): Directive<T> {
-  return define(section, kind, details, true);
-}
-
-function settable<T>(section: Section, kind: Kind<T>, details: Details): Directive<T> {
-  return define(section, kind, details, false);
-}
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -243,6 +203,7 @@ export const DIRECTIVES = {
   ...MEMORY,
   ...CLIENTS,
   ...LOG,
+  ...CLUSTER,
   ...ENGINE,
 } satisfies Record<string, Directive<unknown>>;
 

@@ -1,5 +1,6 @@
 /** Texts for people, made from the directive table: --help and docs/configuration.md. */
-import { DIRECTIVE_NAMES, DIRECTIVES, type Directive, SECTIONS } from "./directives.ts";
+import { type Directive, SECTIONS } from "./directive.ts";
+import { DIRECTIVE_NAMES, DIRECTIVES } from "./directives.ts";
 import { REDIS_ALIASES, REDIS_DIRECTIVES, UNSUPPORTED } from "./redis-directives.ts";
 
 const WIDTH = 96;
@@ -121,8 +122,8 @@ ${codeList(REDIS_DIRECTIVES.keys())}.
 
 Old names of these: ${codeList(REDIS_ALIASES.keys())}.
 
-Refused, because ignoring them would be dangerous, are other values than the default for \`aclfile\`, \`cluster-enabled\`,
-\`min-replicas-to-write\`, \`replicaof\`, \`tls-cluster\`, \`tls-port\` and \`tls-replication\`, and these:
+Refused, because ignoring them would be dangerous, are other values than the default for \`aclfile\`, \`min-replicas-to-write\`,
+\`replicaof\`, \`tls-cluster\`, \`tls-port\` and \`tls-replication\`, and these:
 
 ${unsupported.join("\n")}
 `;

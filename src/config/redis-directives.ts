@@ -20,7 +20,6 @@ appendonly no
 cluster-allow-pubsubshard-when-down yes
 cluster-allow-reads-when-down no
 cluster-allow-replica-migration yes
-cluster-enabled no
 cluster-replica-no-failover no
 cluster-require-full-coverage yes
 crash-log-enabled yes
@@ -70,7 +69,6 @@ active-expire-effort 1
 auto-aof-rewrite-percentage 100
 busy-reply-threshold 5000
 cluster-announce-bus-port 0
-cluster-announce-port 0
 cluster-announce-tls-port 0
 cluster-migration-barrier 1
 cluster-node-timeout 15000
@@ -128,8 +126,6 @@ appendfilename appendonly.aof
 bgsave_cpulist
 bind-source-addr
 bio_cpulist
-cluster-announce-hostname
-cluster-announce-ip
 cluster-config-file nodes.conf
 cluster-preferred-endpoint-type ip
 dbfilename dump.rdb
@@ -203,7 +199,6 @@ appendfilename
 bgsave_cpulist
 bio_cpulist
 cluster-config-file
-cluster-enabled
 cluster-port
 daemonize
 databases
@@ -232,7 +227,6 @@ unixsocketperm
 /** Only these values are accepted: with another one a user would rely on what is not done. */
 const REQUIRED = `
 aclfile
-cluster-enabled no
 min-replicas-to-write 0
 replicaof
 tls-cluster no

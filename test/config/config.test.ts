@@ -202,7 +202,10 @@ describe("a fatal configuration error", () => {
     ],
     ["rename-command FLUSHALL x", "not supported by dkv: commands cannot be renamed or disabled"],
     ["replicaof localhost 6379", 'not supported by dkv; only "" is accepted'],
-    ["cluster-enabled yes", 'not supported by dkv; only "no" is accepted'],
+    ["tls-cluster yes", 'not supported by dkv; only "no" is accepted'],
+    ["write-quorum 33", "argument must be between 1 and 32 inclusive"],
+    ["cluster-redirect ask", "argument(s) must be one of the following: auto, moved, forward"],
+    ["cluster-announce-ip a/b", "argument must be an address or a host name"],
   ];
   for (const [line, reason] of cases) {
     test(`says why and where: ${line}`, () => {
@@ -218,6 +221,7 @@ describe("a fatal configuration error", () => {
       "requirepass a b",
       "requirepas hidden",
       'requirepass "hidden',
+      "cluster-secret hidden",
       "masterauth",
     ]) {
       const message = startupMessage([writeFile(`${line}\nfoo bar\n`)]);

@@ -105,6 +105,19 @@ test(
 );
 
 test(
+  "a node of a cluster does not start yet, and says so",
+  async () => {
+    const result = await runDkv(["--cluster-enabled", "yes", "--port", "0"]);
+    expect(result).toEqual({
+      exitCode: 1,
+      stdout: "",
+      stderr: "dkv: clustering is not in this version yet\n",
+    });
+  },
+  TIMEOUT_MS,
+);
+
+test(
   "an unknown directive is refused with the nearest known one",
   async () => {
     const result = await runDkv(["--maxclient", "5"]);

@@ -1,0 +1,100 @@
+/** The directives of a cluster's node (directives.ts has the others). All times are in milliseconds. */
+import { fixed, settable } from "./directive.ts";
+import { choice, integer, type Kind, text, yesNo } from "./kinds.ts";
+
+const PORT = { min: 0, max: 65_535 };
+/** As many nodes as the document of a replica set holds. */
+const COPIES = { min: 1, max: 32 };
+const SETS_MAX = 1024;
+const HOST = /^[A-Za-z0-9_.:-]{1,255}$/;
+const SECRET_CHARACTERS_MIN = 16;
+
+/** What the documents of a cluster can hold as the address of a node. */
+function host(label: string): Kind<string> {
+  const kind = text(label);
+  return {
+    ...kind,
+    parse(args, previous) {
+      const parsed = kind.parse(args, previous);
+      if ("error" in parsed || parsed.value === "" || HOST.test(parsed.value)) return parsed;
+      return { error: "argument must be an address or a host name" };
+    },
+  };
+}
+
+function secret(): Kind<string> {
+  const kind = text();
+  return {
+    ...kind,
+    parse(args, previous) {
+      const parsed = kind.parse(args, previous);
+      if ("error" in parsed || parsed.value === "") return parsed;
+      if (parsed.value.length >= SECRET_CHARACTERS_MIN) return parsed;
+      return { error: `argument must have at least ${SECRET_CHARACTERS_MIN} characters` };
+    },
+  };
+}
+
+export const CLUSTER = {
+  "cluster-enabled": fixed("cluster", yesNo(), {
+    default: "no",
+    help: "Be a node of a cluster; `zookeeper` says which.",
+  }),
+  zookeeper: fixed("cluster", text("host:port[,host:port…][/path]"), {
+    default: "",
+    help: "Servers of the ZooKeeper ensemble that coordinates the cluster, and the path of the cluster there.",
+  }),
+  "peer-port": fixed("cluster", integer(PORT, "integer, 0 = automatic"), {
+    default: "0",
+    help: "TCP port for the other nodes. Automatic: port + 10000.",
+  }),
+  "replication-factor": fixed("cluster", integer(COPIES), {
+    default: "3",
+    help: "Copies of the data, the writer's included. 1: no replicas, so a lost disk is lost data.",
+  }),
+  "write-quorum": fixed("cluster", integer(COPIES), {
+    default: "2",
+    help: "Copies that must hold a write before it is answered, the writer's included; at most replication-factor. 1: a write that was answered can be lost with its writer.",
+  }),
+  "cluster-initial-sets": fixed("cluster", integer({ min: 1, max: SETS_MAX }), {
+    default: "1",
+    help: "Replica sets among which the slots are divided when the cluster is made.",
+  }),
+  "cluster-redirect": settable("cluster", choice("auto", "moved", "forward"), {
+    default: "auto",
+    help: "What happens to a command whose slot another node owns. `forward`: that node executes it, and this one relays the reply. `moved`: the client is told to go there. `auto`: connections that named themselves (HELLO 3, CLIENT SETINFO LIB-NAME) are forwarded, the others are told once per slot and then forwarded for a second; a library name with crc32 in it is always told.",
+  }),
+  "cluster-lease": fixed("cluster", integer({ min: 50, max: 60_000 }), {
+    default: "500",
+    help: "Milliseconds for which replicas let their writer serve reads without asking them. A failover waits at least so long.",
+  }),
+  "cluster-zookeeper-session-timeout": fixed("cluster", integer({ min: 1000, max: 600_000 }), {
+    default: "10000",
+    help: "Milliseconds after which the ensemble gives a silent node up.",
+  }),
+  "cluster-secret": fixed("cluster", secret(), {
+    default: "",
+    isSecret: true,
+    help: `Shared by all nodes, which prove to each other that they know it; at least ${SECRET_CHARACTERS_MIN} characters. Empty: whoever reaches the peer port is taken for a node.`,
+  }),
+  "cluster-secret-file": fixed("cluster", text("path"), {
+    default: "",
+    help: "File with the cluster-secret, instead of it.",
+  }),
+  "cluster-announce-ip": fixed("cluster", host("address"), {
+    default: "",
+    help: "Address that clients and nodes are told. Empty: the one that this node finds on its interfaces.",
+  }),
+  "cluster-announce-hostname": fixed("cluster", host("host name"), {
+    default: "",
+    help: "Host name that clients are told besides the address.",
+  }),
+  "cluster-announce-port": fixed("cluster", integer(PORT, "integer, 0 = automatic"), {
+    default: "0",
+    help: "Port that clients are told. Automatic: port.",
+  }),
+  "cluster-announce-peer-port": fixed("cluster", integer(PORT, "integer, 0 = automatic"), {
+    default: "0",
+    help: "Port that nodes are told. Automatic: peer-port.",
+  }),
+};
