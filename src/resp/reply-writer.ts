@@ -62,14 +62,24 @@ const NULL_3 = encodeReply("_\r\n");
 const TRUE_3 = encodeReply("#t\r\n");
 const FALSE_3 = encodeReply("#f\r\n");
 
+/** Bytes that are sent from where they lie, before buffer[at]. */
+export interface Piece {
+  at: number;
+  bytes: Buffer;
+  /** A whole reply that comes from elsewhere: "open" until its bytes are there. "none": an ordinary piece. */
+  hole: "none" | "open" | "filled";
+}
+
 export class ReplyWriter {
   /** 2 or 3 (HELLO). */
   protocol: 2 | 3 = 2;
   buffer: Buffer = NO_BYTES;
   /** Bytes written so far: buffer[0, length). */
   length = 0;
-  /** Bytes that are sent from where they lie, before buffer[at]. In order. */
-  readonly pieces: { at: number; bytes: Buffer }[] = [];
+  /** In order. */
+  readonly pieces: Piece[] = [];
+  /** Replies that have their place here and are not there yet. */
+  openHoles = 0;
   /** Bytes that the last batch had, as far as a pooled buffer holds them. */
   #expected = 0;
 
@@ -101,7 +111,26 @@ export class ReplyWriter {
   /** Drops what was written after `length`: a command runs again from its start. */
   truncate(length: number): void {
     this.length = length;
-    while (this.pieces.length > 0 && this.pieces.at(-1)!.at >= length) this.pieces.pop();
+    // A hole at the end belongs to a command before.
+    while (this.pieces.length > 0 && this.pieces.at(-1)!.at >= length) {
+      if (this.pieces.at(-1)!.hole !== "none") return;
+      this.pieces.pop();
+    }
+  }
+
+  /** Keeps a place for a whole reply that comes later; fill() ends it. */
+  openHole(): Piece {
+    const hole: Piece = { at: this.length, bytes: NO_BYTES, hole: "open" };
+    this.pieces.push(hole);
+    this.openHoles++;
+    return hole;
+  }
+
+  /** The writer keeps `encoded`. */
+  fill(hole: Piece, encoded: Buffer): void {
+    hole.bytes = encoded;
+    hole.hole = "filled";
+    this.openHoles--;
   }
 
   /** Whether the reply that starts at `start` is an error. */
@@ -183,7 +212,7 @@ export class ReplyWriter {
   /** Appends encoded bytes: long ones are sent from where they lie. The writer keeps them. */
   rawPiece(encoded: Buffer): void {
     if (encoded.length < PIECE_BYTES_MIN) this.raw(encoded);
-    else this.pieces.push({ at: this.length, bytes: encoded });
+    else this.pieces.push({ at: this.length, bytes: encoded, hole: "none" });
   }
 
   bulkString(text: string): void {

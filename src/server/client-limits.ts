@@ -71,13 +71,13 @@ export class ClientLimits {
   ): boolean {
     const reader = this.#slowReaders.get(session);
     if (reader === undefined) {
-      this.#slowReaders.set(session, { sinceMs: nowMs, sentBytes: session.sentBytes });
+      this.#slowReaders.set(session, { sinceMs: nowMs, sentBytes: session.outbox.sentBytes });
       return false;
     }
     if (nowMs - reader.sinceMs < soft.softSeconds * 1000) return false;
-    if (session.sentBytes - reader.sentBytes < soft.softBytes) return true;
+    if (session.outbox.sentBytes - reader.sentBytes < soft.softBytes) return true;
     reader.sinceMs = nowMs;
-    reader.sentBytes = session.sentBytes;
+    reader.sentBytes = session.outbox.sentBytes;
     return false;
   }
 

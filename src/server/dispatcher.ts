@@ -29,6 +29,7 @@ import {
 import { isCrossProtocol, unknownCommand, unknownSubcommand } from "./error-text.ts";
 import type { Handler, Handlers, ServerContext } from "./handler.ts";
 import { feedMonitors } from "./monitor.ts";
+import { DONE, type Router } from "./routing.ts";
 import type { Session } from "./session.ts";
 import { slowLogArguments } from "./slow-log.ts";
 import type { Statistics } from "./statistics.ts";
@@ -56,6 +57,8 @@ export class Dispatcher {
   readonly #handlers: readonly (Handler | undefined)[];
   /** Commands that CLIENT PAUSE WRITE holds back, and those that are timed one by one. */
   readonly #isSlow: readonly boolean[];
+  /** Undefined: not a node of a cluster, everything runs here. */
+  readonly #router: Router | undefined;
   slowLogMicros = 10_000;
   /** The transaction that the current EXEC has run to its end. */
   #ran: Transaction | undefined = undefined;
@@ -65,6 +68,7 @@ export class Dispatcher {
     this.#store = options.server.store;
     this.#clock = options.server.clock;
     this.#statistics = options.server.statistics;
+    this.#router = options.server.cluster?.router;
     this.#handlers = bindHandlers(options.handlers);
     this.#isSlow = COMMANDS.map((spec) => !spec.has(FLAG_FAST) && !FREQUENT.has(spec.name));
   }
@@ -76,6 +80,12 @@ export class Dispatcher {
     const start = reply.length;
     const spec = this.#specOf(session);
     if (spec === undefined) return undefined;
+    const elsewhere = this.#router !== undefined && this.#goElsewhere(this.#router, session, spec);
+    if (elsewhere !== false) return elsewhere;
+    const { refusal } = this.#store.housekeeping;
+    if (refusal !== undefined && mayWrite(session, spec)) {
+      return this.#reject(session, spec, refusal);
+    }
     if (session.transaction !== undefined && !UNQUEUED.has(spec.name)) {
       this.#queue(session, spec);
       return undefined;
@@ -176,10 +186,6 @@ export class Dispatcher {
     if (!session.isAuthenticated && !spec.has(FLAG_NO_AUTH)) {
       return this.#reject(session, spec, NO_AUTH);
     }
-    const { refusal } = this.#store.housekeeping;
-    if (refusal !== undefined && mayWrite(session, spec)) {
-      return this.#reject(session, spec, refusal);
-    }
     if (session.transaction !== undefined && spec.has(FLAG_NO_MULTI)) {
       return this.#reject(session, spec, NOT_IN_MULTI);
     }
@@ -195,6 +201,22 @@ export class Dispatcher {
       `EXECABORT Transaction discarded because of: ${error.replace(/^ERR /, "")}`,
     );
     this.#discard(session);
+    return undefined;
+  }
+
+  /** false: the command runs here. Else it has been answered, or will be, or must wait. */
+  #goElsewhere(router: Router, session: Session, spec: CommandSpec) {
+    const route = router.route(session, spec);
+    if (route === undefined) return false;
+    if (route === DONE) return undefined;
+    return typeof route === "string" ? this.#redirect(session, spec, route) : route;
+  }
+
+  /** The keys are elsewhere. Ends the transaction that EXEC was to run. */
+  #redirect(session: Session, spec: CommandSpec, error: string): undefined {
+    this.#statistics.rejected[spec.id]!++;
+    this.#refuse(session, error);
+    if (spec.name === "exec") this.#discard(session);
     return undefined;
   }
 

@@ -15,6 +15,7 @@ import type { Request } from "../resp/request.ts";
 import type { Store } from "../store/store.ts";
 import type { ClientLimits } from "./client-limits.ts";
 import type { ClientRegistry } from "./client-registry.ts";
+import type { ClusterContext } from "./cluster-context.ts";
 import type { MemoryGauge } from "./info-memory.ts";
 import type { LatencyMonitor } from "./latency-monitor.ts";
 import type { Session } from "./session.ts";
@@ -35,6 +36,8 @@ export interface ServerContext {
   readonly host: Host;
   readonly memory: MemoryGauge;
   readonly watchedKeys: WatchedKeys;
+  /** Undefined on a server that is not in a cluster. */
+  readonly cluster: ClusterContext | undefined;
   /** 40 hex digits, new at each start. */
   readonly runId: string;
   /** Start of the server on the monotonic clock. */

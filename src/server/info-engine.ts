@@ -103,6 +103,17 @@ function logFields({ clock, config, store }: ServerContext): InfoField[] {
   ];
 }
 
+function routingFields({ cluster }: ServerContext): InfoField[] {
+  if (cluster === undefined) return [];
+  const { redirects, forwards, refusals, scatters } = cluster.router.counts;
+  return [
+    ["cluster_redirects", redirects],
+    ["cluster_forwards", forwards],
+    ["cluster_forwards_refused", refusals],
+    ["cluster_scattered_commands", scatters],
+  ];
+}
+
 export function dkvFields(server: ServerContext): InfoField[] {
   const { counts, lsm } = server.store.internals;
   const { cache } = lsm.info;
@@ -122,5 +133,6 @@ export function dkvFields(server: ServerContext): InfoField[] {
     ["block_cache_misses", cache.misses],
     ["block_cache_evictions", cache.evictions],
     ["unresolved_counts", counts.unresolved],
+    ...routingFields(server),
   ];
 }

@@ -1,4 +1,5 @@
 /** INFO server, clients, replication and cpu. */
+import { replicatedSet } from "./cluster-map.ts";
 import type { ServerContext } from "./handler.ts";
 import { type InfoField, zeros } from "./info-text.ts";
 import { DKV_VERSION, REDIS_VERSION } from "./version.ts";
@@ -8,6 +9,7 @@ const SECONDS_PER_DAY = 86_400;
 const LRU_CLOCK_MASK = 0xffffff;
 
 export function serverFields({
+  cluster,
   clock,
   config,
   host,
@@ -22,7 +24,7 @@ export function serverFields({
     ["redis_git_sha1", "00000000"],
     ["redis_git_dirty", 0],
     ["redis_build_id", `dkv-${DKV_VERSION}`],
-    ["redis_mode", "standalone"],
+    ["redis_mode", cluster === undefined ? "standalone" : "cluster"],
     ["os", host.system],
     ["arch_bits", 64],
     ["monotonic_clock", "POSIX clock_gettime"],
@@ -63,9 +65,22 @@ export function clientFields({ clients, config }: ServerContext): InfoField[] {
   ];
 }
 
-export function replicationFields({ runId, store }: ServerContext): InfoField[] {
+function writerFields(server: ServerContext): InfoField[] {
+  const set = replicatedSet(server);
+  if (set === undefined) return [["role", "master"]];
   return [
-    ["role", "master"],
+    ["role", "slave"],
+    ["master_host", set.writer?.host ?? ""],
+    ["master_port", set.writer?.port ?? 0],
+    ["master_link_status", set.writer === undefined ? "down" : "up"],
+    ["slave_read_only", 1],
+  ];
+}
+
+export function replicationFields(server: ServerContext): InfoField[] {
+  const { runId, store } = server;
+  return [
+    ...writerFields(server),
     ["connected_slaves", 0],
     ["master_failover_state", "no-failover"],
     ["master_replid", runId],
@@ -92,4 +107,8 @@ export function cpuFields({ host }: ServerContext): InfoField[] {
     ["used_cpu_sys_main_thread", seconds(cpu.mainSystemMicros)],
     ["used_cpu_user_main_thread", seconds(cpu.mainUserMicros)],
   ];
+}
+
+export function clusterFields({ cluster }: ServerContext): InfoField[] {
+  return [["cluster_enabled", cluster === undefined ? 0 : 1]];
 }

@@ -16,12 +16,15 @@ import { Request } from "../resp/request.ts";
 import type { Store } from "../store/store.ts";
 import { ClientLimits } from "./client-limits.ts";
 import { ClientRegistry } from "./client-registry.ts";
+import type { ClusterContext, ClusterNode } from "./cluster-context.ts";
 import { COMMAND_HANDLERS } from "./commands/all.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { ServerContext } from "./handler.ts";
 import { MemoryGauge } from "./info-memory.ts";
 import { LatencyMonitor } from "./latency-monitor.ts";
 import { isLoopback, listenAddresses, PROTECTED_MODE_REPLY } from "./network.ts";
+import { PeerLink } from "./peer-link.ts";
+import { ClusterRouter, type Router } from "./routing.ts";
 import { BATCH_REQUESTS, Session } from "./session.ts";
 import type { SessionHost } from "./session-host.ts";
 import { SlowLog } from "./slow-log.ts";
@@ -37,6 +40,8 @@ export interface ServerOptions {
   readonly host: Host;
   readonly processMemory: ProcessMemory;
   readonly runId: string;
+  /** Undefined: not a node of a cluster. */
+  readonly cluster?: ClusterNode;
   onShutdown(): void;
   onFatal(error: Error): void;
 }
@@ -61,6 +66,7 @@ export class Server {
     ends: new Int32Array(BATCH_REQUESTS),
     count: 0,
   };
+  readonly #router: ClusterRouter | undefined;
   #unsent: Session[] = [];
   #gated: Session[] = [];
   #nextId = 1;
@@ -71,6 +77,8 @@ export class Server {
     const { config, store, clock, logger } = options;
     const statistics = new Statistics(clock.wallMs());
     const { valueBytesMax } = store;
+    const node = options.cluster;
+    this.#router = node && new ClusterRouter({ node, config, clock });
     this.#context = {
       config,
       store,
@@ -84,6 +92,7 @@ export class Server {
       host: options.host,
       memory: new MemoryGauge(options.processMemory),
       watchedKeys: new WatchedKeys(),
+      cluster: node && clusterContext(node, this.#router!),
       runId: options.runId,
       startedMs: clock.monotonicMs(),
       runTransaction: (session) => this.#dispatcher.runTransaction(session),
@@ -154,6 +163,15 @@ export class Server {
     }
   }
 
+  /** What executes the units that another node forwards over one link. REQUIRES: a node of a cluster. */
+  peerLink(): PeerLink {
+    return new PeerLink({
+      host: this.#host,
+      server: this.#context,
+      nextId: () => this.#nextId++,
+    });
+  }
+
   get port(): number {
     return this.#listeners[0]!.port;
   }
@@ -181,6 +199,7 @@ export class Server {
       await new Promise<void>((resolve) => clock.after(DRAIN_POLL_MS, resolve));
     }
     for (const session of [...clients.all()]) session.kill();
+    this.#router?.forwarding.stop();
   }
 
   #listenOn(hostname: string, port: number): TCPSocketListener<Session | undefined> {
@@ -228,6 +247,7 @@ export class Server {
     if (clients.get(session.id) === undefined) return;
     limits.forget(session);
     clients.remove(session);
+    this.#router?.forget(session);
     watchedKeys.removeAll(session);
   }
 
@@ -304,4 +324,16 @@ export class Server {
     }
     limits.check([...clients.all()], store.nowMs);
   }
+}
+
+function clusterContext(node: ClusterNode, router: Router): ClusterContext {
+  return {
+    id: node.id,
+    topology: node.topology,
+    forwarder: node.forwarder,
+    requestHandover: () => node.requestHandover(),
+    links: () => node.links(),
+    logBytesOf: (nodeId) => node.logBytesOf(nodeId),
+    router,
+  };
 }

@@ -11,7 +11,7 @@
  */
 import type { Socket } from "bun";
 import { freeBuffer } from "../base/slab-pool.ts";
-import type { ReplyWriter } from "../resp/reply-writer.ts";
+import type { Piece, ReplyWriter } from "../resp/reply-writer.ts";
 import { Request } from "../resp/request.ts";
 import { ParseStatus, RequestParser, TOO_BIG_REQUEST } from "../resp/request-parser.ts";
 import { UnitWork } from "../store/interrupt.ts";
@@ -20,11 +20,14 @@ import type { CommandContext } from "./handler.ts";
 import { LargeMemory } from "./large-memory.ts";
 import { Outbox } from "./outbox.ts";
 import { formatAddress, type SessionHost, type UnblockOutcome } from "./session-host.ts";
+import type { SessionRouting } from "./session-routing.ts";
 import type { Statistics } from "./statistics.ts";
 import type { Transaction } from "./transaction.ts";
 
 /** Unsent reply bytes at which a session stops running commands until the client has read some. */
 const OUTPUT_PENDING_MAX = 1 << 20;
+/** Replies of other nodes that may be on their way to one session. */
+const HOLES_MAX = 1024;
 /** Reply bytes, without pieces, below which limits need no look. */
 const OUTPUT_CHECKED_FROM = 1 << 16;
 /** More reply bytes than this are sent at once, so that the client has something to do. */
@@ -45,7 +48,7 @@ export class Session {
   readonly reply: ReplyWriter;
   readonly parser: RequestParser;
   readonly #host: SessionHost;
-  readonly #outbox: Outbox;
+  readonly outbox: Outbox;
   /** Why parsing stopped. */
   #status: ParseStatus = ParseStatus.INCOMPLETE;
   /** Parsed, and not run because an earlier one had to wait. */
@@ -77,6 +80,8 @@ export class Session {
   lastCommand: CommandSpec | undefined = undefined;
   transaction: Transaction | undefined = undefined;
   readonly watchedKeys = new Set<string>();
+  /** In a cluster: what routing knows about the connection. */
+  routing: SessionRouting | undefined = undefined;
   isWatchBroken = false;
   isMonitor = false;
   /** CLIENT NO-EVICT and NO-TOUCH: remembered for CLIENT LIST; nothing is evicted here. */
@@ -92,8 +97,8 @@ export class Session {
     this.socket = socket;
     this.#host = host;
     this.#statistics = host.server.statistics;
-    this.#outbox = new Outbox(socket, this.#statistics);
-    this.reply = this.#outbox.reply;
+    this.outbox = new Outbox(socket, this.#statistics);
+    this.reply = this.outbox.reply;
     this.parser = new RequestParser(host.limits, host.largeBytes.slabs);
     this.#large = new LargeMemory(host.largeBytes, this.work);
     this.address = formatAddress(socket.remoteAddress, socket.remotePort);
@@ -162,16 +167,6 @@ export class Session {
     return formatAddress(this.socket.localAddress, this.socket.localPort);
   }
 
-  /** Bytes of replies that have left. */
-  get sentBytes(): number {
-    return this.#outbox.sentBytes;
-  }
-
-  /** The client has not taken all that was ready for it. */
-  get isOutputBlocked(): boolean {
-    return this.#outbox.isBlocked;
-  }
-
   /** Memory that its unfinished request and its replies take. */
   get bufferBytes(): number {
     const pieces = this.reply.pendingBytes - this.reply.length;
@@ -203,7 +198,7 @@ export class Session {
   }
 
   onDrain(): void {
-    this.#outbox.isBlocked = false;
+    this.outbox.isBlocked = false;
     this.#send();
     this.#continue();
   }
@@ -227,7 +222,7 @@ export class Session {
     this.#isClosed = true;
     this.isClosing = true;
     this.unblock?.("timeout");
-    this.#outbox.clear();
+    this.outbox.clear();
     this.#releaseLarge();
     this.#host.closed(this);
   }
@@ -236,7 +231,7 @@ export class Session {
   closeAfterReplies(): void {
     this.isClosing = true;
     // A command that waits is still answered.
-    if (this.reply.length === 0 && !this.#isParked) this.socket.end();
+    if (this.outbox.isEmpty && !this.#isParked) this.socket.end();
   }
 
   /** Ends the connection now; replies that have not left are lost. */
@@ -254,8 +249,16 @@ export class Session {
   /** The commit index has grown: sends what it allows. */
   release(): void {
     this.#send();
-    if (this.#outbox.isGated) this.#host.gate(this);
+    if (this.outbox.isGated) this.#host.gate(this);
     this.#continue();
+  }
+
+  /** The reply that has its place in `hole` is there. Takes `encoded`. */
+  fill(hole: Piece, encoded: Buffer): void {
+    if (this.#isClosed) return;
+    this.reply.fill(hole, encoded);
+    // Others leave with the one before them.
+    if (!this.#isRunning && this.reply.pieces[0] === hole) this.#host.sendSoon(this);
   }
 
   /** Appends a message that no request asked for (MONITOR, push) and sends it. */
@@ -379,6 +382,7 @@ export class Session {
   get #isOutputFull(): boolean {
     const { reply } = this;
     if (this.work.heldBytes > 0 && reply.pieces.length > 0) return true;
+    if (reply.openHoles >= HOLES_MAX) return true;
     return reply.pendingBytes > OUTPUT_PENDING_MAX;
   }
 
@@ -438,7 +442,7 @@ export class Session {
 
   /** Tags what was written since the last flush and sends all that may leave. */
   flush(tag: number): void {
-    const outbox = this.#outbox;
+    const outbox = this.outbox;
     if (outbox.isEmpty) {
       this.#releaseLarge();
       if (this.isClosing && !this.#isParked && !this.#isClosed) this.socket.end();
@@ -451,9 +455,9 @@ export class Session {
 
   #send(): void {
     if (this.#isClosed) return;
-    this.#outbox.send(this.#host.committed);
+    this.outbox.send(this.#host.committed);
     this.#releaseLarge();
-    if (this.#outbox.isEmpty && this.isClosing && !this.#isParked) this.socket.end();
+    if (this.outbox.isEmpty && this.isClosing && !this.#isParked) this.socket.end();
   }
 
   /** Goes on with what had to wait for replies to leave. */

@@ -200,9 +200,9 @@ export class KeyScan {
 
   /**
    * Keys that records with unresolved marks add. `settles` keeps the result in the counts: not while a unit is
-   * open that could still be taken back.
+   * open that could still be taken back. `slot`: only keys of that slot.
    */
-  unresolvedKeys(settles: boolean): number {
+  unresolvedKeys(settles: boolean, slot?: number): number {
     let total = 0;
     const cold: KeyQuery[] = [];
     for (const resident of this.#parts.segments.unflushed) {
@@ -226,7 +226,7 @@ export class KeyScan {
       if (settles && phase !== "flushing") {
         this.#parts.counts.resolve(memory, memory.recordCount, deltas);
       } else {
-        total += sum;
+        total += slot === undefined ? sum : deltas[slot]!;
       }
     }
     if (cold.length > 0) throw new ColdReadError(() => this.#parts.lsm.prefetch(cold));

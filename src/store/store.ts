@@ -402,14 +402,14 @@ export class Store {
     this.#records.appendDeletionOfAll();
   }
 
-  /** Number of keys, exact; keys that have expired count until they are removed. */
-  size(): number {
+  /** Number of keys, of one slot or of all, exact; keys that have expired count until they are removed. */
+  size(slot?: number): number {
     const { counts, segments } = this.#parts;
     this.#records.tagNewest();
     for (let round = 0; counts.unresolved > INLINE_MARKS_MAX && round < RESOLVE_ROUNDS; round++)
       this.prepare(() => segments.resolveCounts());
-    const unsettled = this.#scan.unresolvedKeys(!this.#records.hasWrites);
-    return counts.total + unsettled;
+    const unsettled = this.#scan.unresolvedKeys(!this.#records.hasWrites, slot);
+    return (slot === undefined ? counts.total : counts.known(slot)) + unsettled;
   }
 
   /** Number of keys without waiting: what marks stand for is assumed new. For INFO. */

@@ -4,6 +4,7 @@ import type { Session } from "../session.ts";
 function flagsOf(session: Session): string {
   let flags = "";
   if (session.isMonitor) flags += "O";
+  if (session.routing?.isReadonly === true) flags += "r";
   if (session.unblock !== undefined) flags += "b";
   if (session.transaction !== undefined) flags += "x";
   if (session.isWatchBroken) flags += "d";
@@ -47,7 +48,7 @@ export function clientLine(session: Session, nowMs: number, monotonicMs: number)
     ["oll", reply.pieces.length],
     ["omem", pieceBytes],
     ["tot-mem", queryBytes + replyBytes + pieceBytes],
-    ["events", session.isOutputBlocked ? "rw" : "r"],
+    ["events", session.outbox.isBlocked ? "rw" : "r"],
     ["cmd", session.lastCommand?.name ?? "NULL"],
     ["user", "default"],
     ["redir", -1],

@@ -5,8 +5,9 @@
 import type { ReplyWriter } from "../../resp/reply-writer.ts";
 import type { Request } from "../../resp/request.ts";
 import { integerArgument, isWord, NOT_AN_INTEGER, SYNTAX_ERROR } from "../arguments.ts";
+import { replicatedSet } from "../cluster-map.ts";
 import { echoed } from "../error-text.ts";
-import type { CommandContext, Handlers } from "../handler.ts";
+import type { CommandContext, Handlers, ServerContext } from "../handler.ts";
 import { isAccepted } from "../passwords.ts";
 import { REDIS_VERSION } from "../version.ts";
 import { isValidName, NAME_ERROR } from "./client-name.ts";
@@ -125,10 +126,10 @@ function hello(context: CommandContext): void {
   }
   if (name !== undefined) session.name = name;
   reply.protocol = options.protocol;
-  replyServer(reply, session.id);
+  replyServer(server, reply, session.id);
 }
 
-function replyServer(reply: ReplyWriter, clientId: number): void {
+function replyServer(server: ServerContext, reply: ReplyWriter, clientId: number): void {
   reply.map(7);
   reply.bulkString("server");
   reply.bulkString("redis");
@@ -139,9 +140,9 @@ function replyServer(reply: ReplyWriter, clientId: number): void {
   reply.bulkString("id");
   reply.integer(clientId);
   reply.bulkString("mode");
-  reply.bulkString("standalone");
+  reply.bulkString(server.cluster === undefined ? "standalone" : "cluster");
   reply.bulkString("role");
-  reply.bulkString("master");
+  reply.bulkString(replicatedSet(server) === undefined ? "master" : "replica");
   reply.bulkString("modules");
   reply.array(0);
 }
@@ -158,6 +159,7 @@ function select({ request, reply }: CommandContext): void {
 function reset({ server, session, reply }: CommandContext): void {
   server.clients.removeMonitor(session);
   server.watchedKeys.removeAll(session);
+  server.cluster?.router.forget(session);
   session.reset();
   session.isAuthenticated = server.config.get("requirepass") === "";
   reply.simple("RESET");

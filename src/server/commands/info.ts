@@ -5,7 +5,13 @@
 import type { CommandContext, Handlers, ServerContext } from "../handler.ts";
 import { dkvFields, keyspaceFields, persistenceFields } from "../info-engine.ts";
 import { memoryFields } from "../info-memory.ts";
-import { clientFields, cpuFields, replicationFields, serverFields } from "../info-server.ts";
+import {
+  clientFields,
+  clusterFields,
+  cpuFields,
+  replicationFields,
+  serverFields,
+} from "../info-server.ts";
 import {
   commandStatisticsFields,
   errorStatisticsFields,
@@ -33,7 +39,7 @@ const SECTIONS: readonly Section[] = [
   { head: "Commandstats", isDefault: false, fields: commandStatisticsFields },
   { head: "Errorstats", isDefault: true, fields: errorStatisticsFields },
   { head: "Latencystats", isDefault: false, fields: latencyStatisticsFields },
-  { head: "Cluster", isDefault: true, fields: () => [["cluster_enabled", 0]] },
+  { head: "Cluster", isDefault: true, fields: clusterFields },
   { head: "Keyspace", isDefault: true, fields: keyspaceFields },
   { head: "dkv", isDefault: true, fields: dkvFields },
 ];

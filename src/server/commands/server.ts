@@ -7,6 +7,7 @@
  * because tools wait for its words.
  */
 import { isWord, SYNTAX_ERROR } from "../arguments.ts";
+import { replicatedSet } from "../cluster-map.ts";
 import type { CommandContext, Handlers } from "../handler.ts";
 import { newestFrame, whenDurable } from "./server-wait.ts";
 
@@ -17,7 +18,17 @@ function time({ server, reply }: CommandContext): void {
   reply.bulkString(String(Math.floor(ms % 1000) * 1000));
 }
 
-function role({ store, reply }: CommandContext): void {
+function role({ server, store, reply }: CommandContext): void {
+  const set = replicatedSet(server);
+  if (set !== undefined) {
+    reply.array(5);
+    reply.bulkString("slave");
+    reply.bulkString(set.writer?.host ?? "");
+    reply.integer(set.writer?.port ?? 0);
+    reply.bulkString(set.writer === undefined ? "connect" : "connected");
+    reply.integer(store.internals.log.writtenBytes);
+    return;
+  }
   reply.array(3);
   reply.bulkString("master");
   reply.integer(store.internals.log.writtenBytes);

@@ -1,0 +1,33 @@
+/**
+ * What a server that is a node of a cluster knows beyond one that is not: given by who runs the node, except for the
+ * router, which is the server's own.
+ */
+import type { CurrentTopology } from "../cluster/current-topology.ts";
+import type { Forwarder } from "./forwarder.ts";
+import type { Router } from "./routing.ts";
+
+/** A connection to or from another node, as CLUSTER LINKS shows it. */
+export interface LinkDescription {
+  readonly direction: "to" | "from";
+  readonly nodeId: string;
+  readonly createdMs: number;
+  readonly events: string;
+  readonly allocatedBytes: number;
+  readonly usedBytes: number;
+}
+
+export interface ClusterNode {
+  /** 40 hexadecimal digits. */
+  readonly id: string;
+  readonly topology: CurrentTopology;
+  readonly forwarder: Forwarder;
+  /** CLUSTER FAILOVER: begins a planned handover to this node; the error's text if it cannot. */
+  requestHandover(): string | undefined;
+  links(): readonly LinkDescription[];
+  /** Bytes of log that a node is known to have; 0: not known. */
+  logBytesOf(nodeId: string): number;
+}
+
+export interface ClusterContext extends ClusterNode {
+  readonly router: Router;
+}

@@ -1,0 +1,163 @@
+/**
+ * The map of slots as clients are shown it. Stock clients know 16,384 slots of their own, so slots a … b of dkv are
+ * shown as 16 a … 16 b + 15: all are covered, and every node shows the same.
+ */
+import { CLIENT_SLOT_COUNT } from "../base/client-slot.ts";
+import { SLOT_COUNT } from "../base/slot.ts";
+import type { SlotRun, TopologyNode, TopologySet } from "../cluster/topology.ts";
+import type { ReplyWriter } from "../resp/reply-writer.ts";
+import type { ClusterContext } from "./cluster-context.ts";
+import type { ServerContext } from "./handler.ts";
+
+const CLIENT_SLOTS = CLIENT_SLOT_COUNT / SLOT_COUNT;
+
+interface ClientRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+function clientRange({ start, end }: ClientRange): ClientRange {
+  return { start: start * CLIENT_SLOTS, end: end * CLIENT_SLOTS + CLIENT_SLOTS - 1 };
+}
+
+function runsOf(cluster: ClusterContext, set: TopologySet): ClientRange[] {
+  return cluster.topology.value.runs.filter((run) => run.set === set).map(clientRange);
+}
+
+/** The replica set in which this node is a replica; undefined on a writer, and outside of clusters. */
+export function replicatedSet({ cluster }: ServerContext): TopologySet | undefined {
+  const set = cluster?.topology.value.setOf(cluster.id);
+  return set?.writer?.id === cluster?.id ? undefined : set;
+}
+
+function replyNode(reply: ReplyWriter, node: TopologyNode): void {
+  reply.array(4);
+  reply.bulkString(node.host);
+  reply.integer(node.port);
+  reply.bulkString(node.id);
+  if (node.hostname === "") {
+    reply.map(0);
+    return;
+  }
+  reply.map(1);
+  reply.bulkString("hostname");
+  reply.bulkString(node.hostname);
+}
+
+/** CLUSTER SLOTS: an entry per run that has a writer; replicas that are there. */
+export function replySlots({ topology }: ClusterContext, reply: ReplyWriter): void {
+  const runs = topology.value.runs.filter((run) => run.set.writer !== undefined);
+  reply.array(runs.length);
+  for (const run of runs) replyRun(run, reply);
+}
+
+function replyRun(run: SlotRun, reply: ReplyWriter): void {
+  const { start, end } = clientRange(run);
+  const replicas = run.set.replicas.filter((node) => node.health === "online");
+  reply.array(3 + replicas.length);
+  reply.integer(start);
+  reply.integer(end);
+  for (const node of [run.set.writer!, ...replicas]) replyNode(reply, node);
+}
+
+/** CLUSTER SHARDS: every replica set with all its nodes, those too that have failed. */
+export function replyShards(cluster: ClusterContext, reply: ReplyWriter): void {
+  const { sets } = cluster.topology.value;
+  reply.array(sets.length);
+  for (const set of sets) {
+    reply.map(2);
+    reply.bulkString("slots");
+    const ranges = runsOf(cluster, set);
+    reply.array(ranges.length * 2);
+    for (const { start, end } of ranges) {
+      reply.integer(start);
+      reply.integer(end);
+    }
+    reply.bulkString("nodes");
+    const nodes = set.writer === undefined ? set.replicas : [set.writer, ...set.replicas];
+    reply.array(nodes.length);
+    for (const node of nodes) replyShardNode(cluster, reply, node, node === set.writer);
+  }
+}
+
+function replyShardNode(
+  cluster: ClusterContext,
+  reply: ReplyWriter,
+  node: TopologyNode,
+  isWriter: boolean,
+): void {
+  reply.map(node.hostname === "" ? 7 : 8);
+  reply.bulkString("id");
+  reply.bulkString(node.id);
+  reply.bulkString("port");
+  reply.integer(node.port);
+  reply.bulkString("ip");
+  reply.bulkString(node.host);
+  reply.bulkString("endpoint");
+  reply.bulkString(node.host);
+  if (node.hostname !== "") {
+    reply.bulkString("hostname");
+    reply.bulkString(node.hostname);
+  }
+  reply.bulkString("role");
+  reply.bulkString(isWriter ? "master" : "replica");
+  reply.bulkString("replication-offset");
+  reply.integer(cluster.logBytesOf(node.id));
+  reply.bulkString("health");
+  reply.bulkString(node.health);
+}
+
+/** One line of CLUSTER NODES, without its end. `nowMs`: when the node was last heard of, which nobody notes. */
+export function nodeLine(cluster: ClusterContext, node: TopologyNode, nowMs: number): string {
+  const set = cluster.topology.value.setOf(node.id)!;
+  const isWriter = set.writer === node;
+  const hostname = node.hostname === "" ? "" : `,${node.hostname}`;
+  const flags = [
+    ...(node.id === cluster.id ? ["myself"] : []),
+    isWriter ? "master" : "slave",
+    ...(node.health === "fail" ? ["fail"] : []),
+  ];
+  const words: (string | number)[] = [
+    node.id,
+    `${node.host}:${node.port}@${node.peerPort}${hostname}`,
+    flags.join(","),
+    isWriter ? "-" : (set.writer?.id ?? "-"),
+    0,
+    node.id === cluster.id ? 0 : Math.floor(nowMs),
+    set.epoch,
+    node.health === "fail" ? "disconnected" : "connected",
+  ];
+  if (isWriter) {
+    for (const { start, end } of runsOf(cluster, set)) words.push(`${start}-${end}`);
+  }
+  return words.join(" ");
+}
+
+/** CLUSTER NODES: one line a node. */
+export function nodesText(cluster: ClusterContext, nowMs: number): string {
+  const lines = cluster.topology.value.nodes.map((node) => `${nodeLine(cluster, node, nowMs)}\n`);
+  return lines.join("");
+}
+
+/** CLUSTER INFO, without the figures of a gossip protocol, which dkv has none of. */
+export function clusterInfoText(cluster: ClusterContext): string {
+  const topology = cluster.topology.value;
+  const served = topology.runs
+    .filter((run) => run.set.writer !== undefined)
+    .reduce((sum, run) => sum + run.end - run.start + 1, 0);
+  const fields: [string, string | number][] = [
+    ["cluster_state", served === SLOT_COUNT ? "ok" : "fail"],
+    ["cluster_slots_assigned", topology.ownedSlots * CLIENT_SLOTS],
+    ["cluster_slots_ok", served * CLIENT_SLOTS],
+    ["cluster_slots_pfail", 0],
+    ["cluster_slots_fail", (topology.ownedSlots - served) * CLIENT_SLOTS],
+    ["cluster_known_nodes", topology.nodes.length],
+    ["cluster_size", topology.sets.filter((set) => set.slots.length > 0).length],
+    ["cluster_current_epoch", topology.epoch],
+    ["cluster_my_epoch", topology.setOf(cluster.id)?.epoch ?? 0],
+    ["cluster_stats_messages_sent", 0],
+    ["cluster_stats_messages_received", 0],
+    ["total_cluster_links_buffer_limit_exceeded", 0],
+  ];
+  return fields.map(([name, value]) => `${name}:${value}\r\n`).join("");
+}

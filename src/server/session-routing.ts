@@ -1,0 +1,38 @@
+/** What routing keeps of one connection. Made when there is something to keep: most connections never miss. */
+import type { Lane } from "./forwarding.ts";
+
+/** Keys under WATCH lie in one slot, and at one node. */
+export interface Watch {
+  readonly slot: number;
+  readonly nodeId: string;
+  readonly epoch: number;
+  /** The owner, its epoch or the link has changed: EXEC answers nil. */
+  isBroken: boolean;
+}
+
+/** The client was told where the slot is. */
+export interface Told {
+  readonly ms: number;
+  /** Outbox.emptied then: as long as it is the same, the client cannot know. */
+  readonly emptied: number;
+}
+
+export class SessionRouting {
+  /** READONLY. */
+  isReadonly = false;
+  /** It carries what other nodes forward: answered here or refused, never passed on. */
+  readonly isPeer: boolean;
+  /** By slot. */
+  readonly told = new Map<number, Told>();
+  /** By slot: units that are on their way. */
+  readonly lanes = new Map<number, Lane>();
+  /** Of a peer: slots that were refused since they were last sent here, and stay refused so that order is kept. */
+  readonly refusedSlots = new Set<number>();
+  watch: Watch | undefined = undefined;
+  /** Reply to the current request, which has waited for it. */
+  answer: Buffer | undefined = undefined;
+
+  constructor(isPeer = false) {
+    this.isPeer = isPeer;
+  }
+}

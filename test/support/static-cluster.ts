@@ -1,0 +1,318 @@
+/**
+ * Servers of a cluster in one process, each with a store of its own, a topology that changes when a test says so, and
+ * links in memory that do what a test wants. Nothing is replicated: a replica holds what a test puts there.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ByteBudget } from "../../src/base/byte-budget.ts";
+import { SystemClock, type Timer } from "../../src/base/clock.ts";
+import { DiskFileSystem } from "../../src/base/file-system.ts";
+import { SystemHost } from "../../src/base/host.ts";
+import { createLogger } from "../../src/base/logger.ts";
+import { SystemProcessMemory } from "../../src/base/process-memory.ts";
+import { SLOT_COUNT, slotOf } from "../../src/base/slot.ts";
+import { CurrentTopology } from "../../src/cluster/current-topology.ts";
+import { Topology, type TopologyNode } from "../../src/cluster/topology.ts";
+import { Config } from "../../src/config/config.ts";
+import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
+import type { Forwarder, ForwardUnit } from "../../src/server/forwarder.ts";
+import { REFUSED, UNKNOWN } from "../../src/server/forwarder.ts";
+import type { PeerLink } from "../../src/server/peer-link.ts";
+import { Server } from "../../src/server/server.ts";
+import { openStore } from "../../src/store/open-store.ts";
+import type { Store } from "../../src/store/store.ts";
+import { freePort } from "./dkv-process.ts";
+
+export function slotOfKey(key: string): number {
+  const bytes = Buffer.from(key);
+  return slotOf(bytes, 0, bytes.length);
+}
+
+/** The system's clock; its monotonic time can be moved, and its timers made faster. */
+class TestClock extends SystemClock {
+  shiftMs = 0;
+  speed = 1;
+
+  override monotonicMs(): number {
+    return super.monotonicMs() + this.shiftMs;
+  }
+
+  override after(delayMs: number, action: () => void): Timer {
+    return super.after(delayMs / this.speed, action);
+  }
+}
+
+/** What a link does with a frame. */
+export type LinkMode = "carry" | "refuse" | "lose-request" | "lose-reply";
+
+/** A frame's units, copied as a wire would. */
+export class MemoryLinks {
+  readonly #servers = new Map<string, Server>();
+  readonly #links = new Map<string, PeerLink>();
+  /** By the id of the node that is asked. */
+  readonly modes = new Map<string, LinkMode>();
+  /** Frames in the order in which they were sent. */
+  readonly frames: { readonly to: string; readonly units: number }[] = [];
+
+  add(id: string, server: Server): void {
+    this.#servers.set(id, server);
+  }
+
+  /** The links of a node break: what it keeps for its peers is gone. */
+  breakLinks(to: string): void {
+    for (const [key, link] of this.#links) {
+      if (!key.endsWith(to)) continue;
+      link.close();
+      this.#links.delete(key);
+    }
+  }
+
+  forwarderOf(from: string): Forwarder {
+    return {
+      forward: (node, units) => {
+        this.frames.push({ to: node.id, units: units.length });
+        setImmediate(() => this.#deliver(from, node, units));
+      },
+    };
+  }
+
+  #deliver(from: string, node: TopologyNode, units: readonly ForwardUnit[]): void {
+    const mode = this.modes.get(node.id) ?? "carry";
+    if (mode === "refuse") {
+      for (const unit of units) unit.settle(REFUSED);
+      return;
+    }
+    if (mode === "lose-request") {
+      for (const unit of units) unit.settle(UNKNOWN);
+      return;
+    }
+    const copies = units.map((unit): ForwardUnit => {
+      const { client, slot, epoch, kind, isWatched, protocol, requests } = unit;
+      const bytes = [Buffer.concat(unit.bytes)];
+      const settle: ForwardUnit["settle"] = (outcome) =>
+        setImmediate(() => unit.settle(mode === "lose-reply" ? UNKNOWN : outcome));
+      return { client, slot, epoch, kind, isWatched, protocol, requests, bytes, settle };
+    });
+    this.#linkOf(from, node.id).execute(copies);
+  }
+
+  #linkOf(from: string, to: string): PeerLink {
+    const key = `${from} ${to}`;
+    const link = this.#links.get(key) ?? this.#servers.get(to)!.peerLink();
+    this.#links.set(key, link);
+    return link;
+  }
+}
+
+export interface ClusterMember {
+  readonly id: string;
+  readonly port: number;
+  readonly set: number;
+  readonly store: Store;
+  readonly server: Server;
+  readonly config: Config;
+  readonly topology: CurrentTopology;
+  /** Replies of requestHandover(), and how often it was asked. */
+  handovers: number;
+}
+
+export interface StaticClusterOptions {
+  /** Nodes of each set; the first is the writer. */
+  readonly sets: readonly number[];
+  readonly redirect?: string;
+  /** Index of the owning set by slot; by default equal runs. */
+  ownerOf?(slot: number): number;
+}
+
+export class StaticCluster {
+  readonly members: ClusterMember[] = [];
+  readonly links = new MemoryLinks();
+  /** Of all members. */
+  readonly clock = new TestClock();
+  readonly #directory = mkdtempSync(join(tmpdir(), "dkv-cluster-"));
+  readonly #owners: number[];
+  readonly #writers: number[];
+  readonly #epochs: number[];
+  #version = 1;
+
+  private constructor(options: StaticClusterOptions) {
+    const count = options.sets.length;
+    const ownerOf = options.ownerOf ?? ((slot: number) => Math.floor((slot * count) / SLOT_COUNT));
+    this.#owners = Array.from({ length: SLOT_COUNT }, (_, slot) => ownerOf(slot));
+    this.#writers = options.sets.map(() => 0);
+    this.#epochs = options.sets.map((_, index) => index + 1);
+  }
+
+  static async start(options: StaticClusterOptions): Promise<StaticCluster> {
+    const cluster = new StaticCluster(options);
+    for (const [set, nodes] of options.sets.entries()) {
+      for (let node = 0; node < nodes; node++) await cluster.#add(set, node, options);
+    }
+    cluster.#show();
+    return cluster;
+  }
+
+  /** Nodes of a set, the first writer first. */
+  nodesOf(set: number): ClusterMember[] {
+    return this.members.filter((member) => member.set === set);
+  }
+
+  writer(set: number): ClusterMember {
+    return this.nodesOf(set)[this.#writers[set]!]!;
+  }
+
+  /** A key `prefix…` that `set` owns; `index` numbers them. */
+  keyOf(set: number, index = 0, prefix = "k"): string {
+    let left = index;
+    for (let number = 0; ; number++) {
+      const key = `${prefix}${number}`;
+      if (this.#owners[slotOfKey(key)] === set && left-- === 0) return key;
+    }
+  }
+
+  ownerOf(key: string): ClusterMember {
+    return this.writer(this.#owners[slotOfKey(key)]!);
+  }
+
+  /** Gives slots to another set; −1: to nobody. Members in `unaware` do not hear of it. */
+  move(slots: readonly number[], set: number, unaware: readonly ClusterMember[] = []): void {
+    for (const slot of slots) this.#owners[slot] = set;
+    this.#show(unaware);
+  }
+
+  /** Makes node `writer` of a set its writer, −1: nobody, in the next epoch. */
+  elect(set: number, writer: number, unaware: readonly ClusterMember[] = []): void {
+    this.#writers[set] = writer;
+    this.#epochs[set]!++;
+    this.#show(unaware);
+  }
+
+  /** Shows everybody the present state. */
+  #show(unaware: readonly ClusterMember[] = []): void {
+    const version = ++this.#version;
+    for (const member of this.members)
+      if (!unaware.includes(member)) member.topology.update(this.#picture(version));
+  }
+
+  /** Members that did not hear of the last change hear of it now. */
+  tellAll(): void {
+    this.#show();
+  }
+
+  #picture(version: number): Topology {
+    const sets = this.#writers.map((writer, set) => {
+      const nodes = this.nodesOf(set).map(
+        ({ id, port }): TopologyNode => ({
+          id,
+          host: "127.0.0.1",
+          port,
+          peerPort: port + 10_000,
+          hostname: "",
+          health: "online",
+        }),
+      );
+      const slots: { start: number; end: number }[] = [];
+      for (let slot = 0; slot < SLOT_COUNT; slot++) {
+        if (this.#owners[slot] !== set) continue;
+        const last = slots.at(-1);
+        if (last?.end === slot - 1) last.end = slot;
+        else slots.push({ start: slot, end: slot });
+      }
+      return {
+        id: `${set}`.padStart(40, "5"),
+        epoch: this.#epochs[set]!,
+        writer: nodes[writer],
+        replicas: nodes.filter((_, index) => index !== writer),
+        slots,
+      };
+    });
+    return new Topology(version, sets);
+  }
+
+  async #add(set: number, node: number, options: StaticClusterOptions): Promise<void> {
+    const id = `${set}${node}`.padEnd(40, "a");
+    const port = freePort();
+    const directory = join(this.#directory, id);
+    const { clock } = this;
+    const fileSystem = new DiskFileSystem();
+    fileSystem.makeDirectory(directory);
+    const config = Config.load({
+      argv: ["--bind", "127.0.0.1", "--port", `${port}`, "--dir", directory].concat(
+        ["--cluster-redirect", options.redirect ?? "auto"],
+        ["--maxmemory", "256mb", "--proto-max-bulk-len", "64mb"],
+      ),
+      environment: {},
+    });
+    const onFatal = (error: Error): void => {
+      throw error;
+    };
+    let server: Server | undefined;
+    const largeBytes = new ByteBudget(64 << 20);
+    const { store } = await openStore({
+      fileSystem,
+      directory,
+      clock,
+      executor: new InlineExecutor(fileSystem),
+      random: new Uint8Array(24).map((_, index) => index * 7 + 1),
+      syncPolicy: "no",
+      segmentBytes: 4 << 20,
+      segmentPoolBytes: 24 << 20,
+      tuning: {},
+      minFreeDiskBytes: () => 0,
+      largeBytes,
+      valueBytesMax: 64 << 20,
+      onFatal,
+      onCommitted: () => server?.onCommitted(),
+      onRecovering: () => undefined,
+    });
+    const topology = new CurrentTopology(new Topology(0, []));
+    const member: ClusterMember = {
+      id,
+      port,
+      set,
+      store,
+      config,
+      topology,
+      handovers: 0,
+      get server() {
+        return server!;
+      },
+    };
+    server = new Server({
+      largeBytes,
+      config,
+      store,
+      clock,
+      logger: createLogger({ level: "nothing", file: "" }),
+      host: new SystemHost(),
+      processMemory: new SystemProcessMemory(),
+      runId: id,
+      cluster: {
+        id,
+        topology,
+        forwarder: this.links.forwarderOf(id),
+        requestHandover: () => {
+          member.handovers++;
+          return undefined;
+        },
+        links: () => [],
+        logBytesOf: () => 0,
+      },
+      onShutdown: () => undefined,
+      onFatal,
+    });
+    server.listen();
+    this.links.add(id, server);
+    this.members.push(member);
+  }
+
+  async stop(): Promise<void> {
+    for (const member of this.members) await member.server.stop();
+    for (const member of this.members) {
+      this.links.breakLinks(member.id);
+      await member.store.close();
+    }
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
