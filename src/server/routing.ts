@@ -23,6 +23,8 @@ import type { Request } from "../resp/request.ts";
 import { encodeRequest, encodeWords } from "../resp/request-encoder.ts";
 import type { ClusterNode } from "./cluster-context.ts";
 import { type CommandSpec, FLAG_READONLY, FLAG_WRITE, lastKeyOf } from "./command-table.ts";
+import { commandPlan, unwatchPlan, watchPlan } from "./forward-plans.ts";
+import type { Forwarder, ForwardUnit } from "./forwarder.ts";
 import { Forwarding, type ForwardPlan, noWriter, SLOT_NOT_SERVED } from "./forwarding.ts";
 import { scatter } from "./scatter.ts";
 import type { Session } from "./session.ts";
@@ -62,8 +64,6 @@ const SEVERAL_SLOTS = -2;
 
 const MULTI = encodeWords("MULTI");
 const EXEC = encodeWords("EXEC");
-const UNWATCH = encodeWords("UNWATCH");
-const OK_REPLY = Buffer.from("+OK\r\n");
 const NIL_2 = Buffer.from("*-1\r\n");
 const NIL_3 = Buffer.from("_\r\n");
 
@@ -71,6 +71,8 @@ export interface RouterParts {
   readonly node: ClusterNode;
   readonly config: Config;
   readonly clock: Clock;
+  /** Executes units whose slot is this node's own: parts of scattered commands, and what has come back. */
+  executeHere(units: readonly ForwardUnit[]): void;
 }
 
 /** The slot of all keys of a request. Hot. */
@@ -87,6 +89,10 @@ function slotOfKeys(spec: CommandSpec, request: Request): number {
   return slot;
 }
 
+function hasLarge(request: Request): boolean {
+  return request.large.length > 0;
+}
+
 export class ClusterRouter implements Router {
   readonly #node: ClusterNode;
   readonly #config: Config;
@@ -99,8 +105,14 @@ export class ClusterRouter implements Router {
     this.#node = parts.node;
     this.#config = parts.config;
     this.#clock = parts.clock;
-    const { topology, forwarder } = parts.node;
-    this.forwarding = new Forwarding({ clock: parts.clock, topology, forwarder });
+    const { clock, node, executeHere } = parts;
+    const forwarder: Forwarder = {
+      forward(to, units, signal) {
+        if (to.id === node.id) executeHere(units);
+        else node.forwarder.forward(to, units, signal);
+      },
+    };
+    this.forwarding = new Forwarding({ clock, topology: node.topology, forwarder });
   }
 
   get counts(): RoutingCounts {
@@ -195,7 +207,7 @@ export class ClusterRouter implements Router {
     if (session.routing?.isPeer === true) return `MOVED ${slot} :0`;
     if (set.writer === undefined) return noWriter(slot);
     this.#redirects++;
-    this.#tell(session, slot);
+    if (!session.suppressesReplies) this.#tell(session, slot);
     const { host, port } = set.writer;
     return `MOVED ${slot} ${formatAddress(host, port)}`;
   }
@@ -212,7 +224,10 @@ export class ClusterRouter implements Router {
 
   /** Whether the client is told that it has missed the slot, rather than forwarded. */
   #tells(session: Session, slot: number): boolean {
-    if (this.#alwaysTells(session) || this.#isStillTold(session, slot)) return true;
+    if (this.#alwaysTells(session)) return true;
+    // A client that gets no replies cannot be told.
+    if (session.suppressesReplies) return false;
+    if (this.#isStillTold(session, slot)) return true;
     if (this.#config.get("cluster-redirect") === "forward") return false;
     if (session.reply.protocol === 3 || session.libraryName !== "") return false;
     const told = session.routing?.told.get(slot);
@@ -249,25 +264,34 @@ export class ClusterRouter implements Router {
     if (!sets.every((set) => set !== undefined)) return SLOT_NOT_SERVED;
     this.#routingOf(session);
     this.#scatters++;
-    return this.#answerLater(session, (finish) => {
+    return this.#answerLater(session, hasLarge(session.request), (finish) => {
       const units = plan.units(finish);
       for (const [index, unit] of units.entries()) forwarding.send(session, unit, sets[index]!);
     });
   }
 
-  #forward(session: Session, plan: Omit<ForwardPlan, "finish">, set: TopologySet): Route {
+  #forward(
+    session: Session,
+    plan: Omit<ForwardPlan, "finish">,
+    set: TopologySet,
+    isLarge = hasLarge(session.request),
+  ): Route {
     this.#routingOf(session);
-    return this.#answerLater(session, (finish) => {
+    return this.#answerLater(session, isLarge, (finish) => {
       this.forwarding.send(session, { ...plan, finish }, set);
     });
   }
 
   /**
-   * Keeps a place for the reply that `send` will give. A request with large arguments is parked until then, since they
-   * are sent from where they lie.
+   * Keeps a place for the reply that `send` will give. With large arguments the session is parked until then, since
+   * they are sent from where they lie.
    */
-  #answerLater(session: Session, send: (finish: (reply: Buffer) => void) => void): Route {
-    if (session.request.large.length > 0) {
+  #answerLater(
+    session: Session,
+    isLarge: boolean,
+    send: (finish: (reply: Buffer) => void) => void,
+  ): Route {
+    if (isLarge) {
       return new Promise((resolve) => {
         send((reply) => {
           session.routing!.answer = reply;
@@ -388,42 +412,6 @@ export class ClusterRouter implements Router {
     };
     if (session.routing !== undefined) session.routing.watch = undefined;
     session.transaction = undefined;
-    return this.#forward(session, plan, set);
+    return this.#forward(session, plan, set, requests.some(hasLarge));
   }
-}
-
-function commandPlan(session: Session, spec: CommandSpec, slot: number): ForwardPlan {
-  return {
-    slot,
-    kind: "command",
-    isWatched: false,
-    isWrite: spec.has(FLAG_WRITE),
-    bytes: encodeRequest(session.request),
-    requests: 1,
-    whenRefused: undefined,
-    finish: () => undefined,
-  };
-}
-
-/** A WATCH that did not get through has watched nothing: the EXEC after it answers nil. */
-function watchPlan(session: Session, spec: CommandSpec, slot: number): ForwardPlan {
-  const whenRefused = (): Buffer => {
-    const watch = session.routing?.watch;
-    if (watch !== undefined) watch.isBroken = true;
-    return OK_REPLY;
-  };
-  return { ...commandPlan(session, spec, slot), kind: "watch", whenRefused };
-}
-
-function unwatchPlan(slot: number): ForwardPlan {
-  return {
-    slot,
-    kind: "unwatch",
-    isWatched: false,
-    isWrite: false,
-    bytes: [UNWATCH],
-    requests: 1,
-    whenRefused: () => OK_REPLY,
-    finish: () => undefined,
-  };
 }

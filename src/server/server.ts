@@ -19,6 +19,7 @@ import { ClientRegistry } from "./client-registry.ts";
 import type { ClusterContext, ClusterNode } from "./cluster-context.ts";
 import { COMMAND_HANDLERS } from "./commands/all.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import type { ForwardUnit } from "./forwarder.ts";
 import type { ServerContext } from "./handler.ts";
 import { MemoryGauge } from "./info-memory.ts";
 import { LatencyMonitor } from "./latency-monitor.ts";
@@ -67,6 +68,8 @@ export class Server {
     count: 0,
   };
   readonly #router: ClusterRouter | undefined;
+  /** Executes what routing gives back to this node. */
+  #loopback: PeerLink | undefined = undefined;
   #unsent: Session[] = [];
   #gated: Session[] = [];
   #nextId = 1;
@@ -78,7 +81,11 @@ export class Server {
     const statistics = new Statistics(clock.wallMs());
     const { valueBytesMax } = store;
     const node = options.cluster;
-    this.#router = node && new ClusterRouter({ node, config, clock });
+    const executeHere = (units: readonly ForwardUnit[]) => {
+      this.#loopback ??= this.peerLink();
+      this.#loopback.execute(units);
+    };
+    this.#router = node && new ClusterRouter({ node, config, clock, executeHere });
     this.#context = {
       config,
       store,
@@ -200,6 +207,7 @@ export class Server {
     }
     for (const session of [...clients.all()]) session.kill();
     this.#router?.forwarding.stop();
+    this.#loopback?.close();
   }
 
   #listenOn(hostname: string, port: number): TCPSocketListener<Session | undefined> {

@@ -1,66 +1,33 @@
-/** Routing, byte by byte: who is told, what is forwarded, order, transactions, several keys, and links that fail. */
+/** Routing, byte by byte: who is told, what is forwarded, order, transactions, several keys, replicas. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { clientSlotOf } from "../../../src/base/client-slot.ts";
-import { encodeRequest, RawConnection } from "../../support/raw-connection.ts";
-import { StaticCluster, slotOfKey } from "../../support/static-cluster.ts";
+import { encodeRequest, type RawConnection } from "../../support/raw-connection.ts";
+import type { StaticCluster } from "../../support/static-cluster.ts";
+import { ask, bulk, RoutingFixture } from "./routing-fixture.ts";
 
 const TIMEOUT_MS = 60_000;
-
-let cluster: StaticCluster;
-const open = new Set<RawConnection>();
-
-beforeAll(async () => {
-  cluster = await StaticCluster.start({ sets: [2, 1] });
-}, TIMEOUT_MS);
-afterAll(() => cluster.stop(), TIMEOUT_MS);
-
-async function connect(set = 0, node = 0): Promise<RawConnection> {
-  const connection = await RawConnection.open(cluster.nodesOf(set)[node]!.port);
-  open.add(connection);
-  return connection;
-}
-
-/** Sends requests, words separated by spaces, in one piece; their replies. */
-async function ask(connection: RawConnection, ...requests: string[]): Promise<string[]> {
-  connection.send(Buffer.concat(requests.map((each) => encodeRequest(each.split(" ")))));
-  const replies: string[] = [];
-  for (const _ of requests) {
-    const reply = await connection.reply();
-    replies.push(reply === undefined ? "(closed)" : Buffer.from(reply).toString("latin1"));
-  }
-  return replies;
-}
-
-async function named(set = 0, node = 0): Promise<RawConnection> {
-  const connection = await connect(set, node);
-  expect(await ask(connection, "CLIENT SETINFO LIB-NAME tester")).toEqual(["+OK\r\n"]);
-  return connection;
-}
-
-function redirect(mode: string): void {
-  for (const member of cluster.members) member.config.set([["cluster-redirect", mode]]);
-}
-
-function movedTo(key: string): string {
-  return `-MOVED ${slotOfKey(key)} 127.0.0.1:${cluster.ownerOf(key).port}\r\n`;
-}
-
-const bulk = (text: string) => `$${text.length}\r\n${text}\r\n`;
 const CROSS_SLOT = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+
+let fixture: RoutingFixture;
+let cluster: StaticCluster;
 let here: string;
 let there: string;
 let serial = 0;
+const connect = (set = 0, node = 0) => fixture.connect(set, node);
+const named = (set = 0, node = 0) => fixture.named(set, node);
+const redirect = (mode: string) => fixture.redirect(mode);
+const movedTo = (key: string) => fixture.movedTo(key);
+
+beforeAll(async () => {
+  fixture = await RoutingFixture.start();
+  ({ cluster } = fixture);
+}, TIMEOUT_MS);
+afterAll(() => cluster.stop(), TIMEOUT_MS);
 
 beforeEach(() => {
-  for (const connection of open) connection.close();
-  open.clear();
-  cluster.links.modes.clear();
-  cluster.clock.speed = 1;
-  cluster.links.frames.length = 0;
-  redirect("auto");
-  const prefix = `t${serial++}:`;
-  here = cluster.keyOf(0, 0, prefix);
-  there = cluster.keyOf(1, 0, prefix);
+  fixture.renew();
+  ({ here, there } = fixture);
+  serial++;
 });
 
 describe("who is told", () => {
@@ -163,6 +130,28 @@ describe("forwarded pipelines", () => {
       bulk(large).length,
       bulk("1"),
     ]);
+  });
+
+  test("a transaction with large values, whose client does not wait for the end", async () => {
+    const connection = await named();
+    const large = "y".repeat(2 << 20);
+    const requests = ["MULTI", `SET ${there} ${large}`, `APPEND ${there} z`, "EXEC", "PING"];
+    const replies = await ask(connection, ...requests);
+    expect(replies.slice(3)).toEqual([`*2\r\n+OK\r\n:${large.length + 1}\r\n`, "+PONG\r\n"]);
+    const hasty = await named();
+    hasty.send(Buffer.concat(requests.slice(0, 4).map((each) => encodeRequest(each.split(" ")))));
+    hasty.close();
+    const [length] = await ask(connection, `STRLEN ${there}`);
+    expect(length).toBe(`:${large.length + 1}\r\n`);
+  });
+
+  test("without replies nobody is told", async () => {
+    const connection = await connect();
+    connection.send(encodeRequest(["CLIENT", "REPLY", "OFF"]));
+    connection.send(encodeRequest(["SET", there, "1"]));
+    connection.send(encodeRequest(["CLIENT", "REPLY", "ON"]));
+    expect(Buffer.from((await connection.reply())!).toString()).toBe("+OK\r\n");
+    expect(await ask(await named(1), `GET ${there}`)).toEqual([bulk("1")]);
   });
 
   test("CLIENT REPLY keeps replies from the client, whoever gives them", async () => {
@@ -414,66 +403,4 @@ describe("replicas", () => {
       "-READONLY You can't write against a read only replica.\r\n",
     ]);
   });
-});
-
-describe("slots that move, links that fail", () => {
-  test("a refused command follows the new topology, and what comes behind waits for it", async () => {
-    const connection = await named();
-    const slot = slotOfKey(there);
-    await ask(connection, `SET ${there} 0`);
-    // The node that is asked learns first that the slot is not its own any more.
-    cluster.move([slot], 0, [cluster.members[0]!]);
-    const replies = ask(connection, ...Array.from({ length: 50 }, () => `INCR ${there}`));
-    setTimeout(() => cluster.tellAll(), 30);
-    expect(await replies).toEqual(Array.from({ length: 50 }, (_, i) => `:${i + 1}\r\n`));
-    expect(await ask(await connect(), `GET ${there}`)).toEqual([bulk("50")]);
-    cluster.move([slot], 1);
-  });
-
-  test("a slot of nobody, and one whose writer is being elected", async () => {
-    const connection = await named();
-    const slot = slotOfKey(there);
-    cluster.move([slot], -1);
-    expect(await ask(connection, `GET ${there}`)).toEqual([
-      "-CLUSTERDOWN Hash slot not served\r\n",
-    ]);
-    cluster.move([slot], 1);
-    cluster.elect(1, -1);
-    const reply = ask(connection, `SET ${there} 1`);
-    setTimeout(() => cluster.elect(1, 0), 100);
-    expect(await reply).toEqual(["+OK\r\n"]);
-    redirect("moved");
-    cluster.elect(1, -1);
-    expect((await ask(connection, `GET ${there}`))[0]).toStartWith("-TRYAGAIN ");
-    cluster.elect(1, 0);
-  });
-
-  test(
-    "an owner that nobody reaches: TRYAGAIN in the end",
-    async () => {
-      const connection = await named();
-      cluster.links.modes.set(cluster.writer(1).id, "refuse");
-      cluster.clock.speed = 100;
-      const replies = await ask(connection, `SET ${there} 1`, `GET ${there}`, "PING");
-      expect(replies.map((each) => each.split(" ")[0])).toEqual([
-        "-TRYAGAIN",
-        "-TRYAGAIN",
-        "+PONG\r\n",
-      ]);
-    },
-    TIMEOUT_MS,
-  );
-
-  for (const mode of ["lose-request", "lose-reply"] as const) {
-    test(`${mode}: a write is unknown and not repeated, a read is`, async () => {
-      const connection = await named();
-      await ask(connection, `SET ${there} 0`);
-      cluster.links.modes.set(cluster.writer(1).id, mode);
-      const replies = ask(connection, `INCR ${there}`, `GET ${there}`);
-      setTimeout(() => cluster.links.modes.clear(), 20);
-      const [write, read] = await replies;
-      expect(write).toStartWith("-UNKNOWN ");
-      expect(read).toBe(bulk(mode === "lose-reply" ? "1" : "0"));
-    });
-  }
 });
