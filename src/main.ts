@@ -136,8 +136,6 @@ async function main(argv: readonly string[]): Promise<void> {
     return;
   }
   const config = loadConfig(argv);
-  if (config.get("cluster-enabled"))
-    throw new StartupError("clustering is not in this version yet");
   const logger = createLogger({ level: config.get("loglevel"), file: config.get("logfile") });
   config.onChange("loglevel", (level) => logger.setLevel(level));
   try {

@@ -108,11 +108,8 @@ test(
   "a node of a cluster does not start yet, and says so",
   async () => {
     const result = await runDkv(["--cluster-enabled", "yes", "--port", "0"]);
-    expect(result).toEqual({
-      exitCode: 1,
-      stdout: "",
-      stderr: "dkv: clustering is not in this version yet\n",
-    });
+    expect(result.exitCode).toBe(1);
+    expect(result.stderr).toContain("clustering is not in this version yet");
   },
   TIMEOUT_MS,
 );
