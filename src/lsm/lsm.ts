@@ -111,6 +111,12 @@ export class Lsm {
     return this.#tables.state.flushedSequence;
   }
 
+  /** Everything with a lower sequence is known to be committed: tables hold it, or a deletion that has taken tables. */
+  get committedSequence(): number {
+    const { flushedSequence, rangeDeletions } = this.#tables.state;
+    return Math.max(flushedSequence, ...rangeDeletions.map(({ sequence }) => sequence + 1));
+  }
+
   /** Per slot the exact number of live keys as of flushedSequence. Replaced by each flush, never changed. */
   get baseCounts(): Float64Array {
     return this.#baseCounts;

@@ -55,7 +55,7 @@ const LOAD_MAX = 0.8;
 
 export class Memtable {
   readonly #segmentShift: number;
-  readonly #bucketCountMax: number;
+  #bucketCountMax: number;
   #buckets: Int32Array;
   #mask: number;
   /** Per segment number mod 2^(32 − shift): the resident segment, or undefined. */
@@ -108,6 +108,11 @@ export class Memtable {
   get isCrowded(): boolean {
     const load = this.#mask + 1 === this.#bucketCountMax ? LOAD_MAX : LOAD_GROWTH;
     return this.#usedBuckets > (this.#mask + 1) * load;
+  }
+
+  /** More segments are resident than the table was limited for. A power of two. */
+  allow(bucketCountMax: number): void {
+    this.#bucketCountMax = Math.max(this.#bucketCountMax, bucketCountMax);
   }
 
   /** Makes room for about `keys` keys in one step, before recovery inserts them. REQUIRES: no open unit. */

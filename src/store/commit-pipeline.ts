@@ -3,8 +3,8 @@
  *
  *   records of a turn → closeFrame → write → (sync) → committed advances → gated replies leave
  *
- * `committed` is the index of the newest frame that is as durable as configured: with appendfsync no and
- * everysec the written one, with always the synced one. One sync runs at a time and covers all that was
+ * `committed` is the index of the newest frame that the replicator has committed: in a node by itself, the newest one
+ * that is as durable as configured (replicator.ts). One sync runs at a time and covers all that was
  * written before it started (group commit). A write or sync that fails is fatal: nothing is acknowledged after.
  *
  * Clients wait for one sync and then all write again, while the next sync has begun for those who came meanwhile: two
@@ -13,8 +13,10 @@
  *
  *   committed <= log.writtenIndex < log.openIndex
  */
+import { assert } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Log } from "../wal/log.ts";
+import { type Replicator, StandaloneReplicator } from "./replicator.ts";
 
 export type SyncPolicy = "always" | "everysec" | "no";
 
@@ -32,7 +34,8 @@ export interface CommitEffects {
   onFatal(error: Error): void;
 }
 
-interface PendingFrame {
+/** A closed frame of this node's log. */
+export interface PendingFrame {
   readonly index: number;
   readonly segment: number;
   /** Offset behind it. */
@@ -45,6 +48,7 @@ export class CommitPipeline {
   readonly #log: Log;
   readonly #effects: CommitEffects;
   #policy: SyncPolicy;
+  #replicator: Replicator = new StandaloneReplicator((index) => this.commit(index));
   #isTurnScheduled = false;
   #syncing: Promise<void> | undefined = undefined;
   #failed = false;
@@ -64,6 +68,8 @@ export class CommitPipeline {
   #isGathering = false;
   /** Index of the newest committed frame. */
   committed: number;
+  /** Another node makes the frames. */
+  isReceiving = false;
   /** Milliseconds on the monotonic clock at which the last sync ended, and how long it took. */
   lastSyncMs = 0;
   lastSyncDurationMs = 0;
@@ -87,7 +93,21 @@ export class CommitPipeline {
   set policy(policy: SyncPolicy) {
     this.#policy = policy;
     if (policy === "always") this.#startSync();
-    else this.#advance(this.#log.writtenIndex);
+    else this.#replicator.onDurable(this.#log.writtenIndex);
+  }
+
+  /** Who commits from now on. */
+  set replicator(replicator: Replicator) {
+    this.#replicator = replicator;
+  }
+
+  /**
+   * Frames up to here may go into tables. Others may have committed what is not on this node's stable storage: tables that
+   * survive a power failure must not be ahead of a log that does.
+   */
+  get flushableIndex(): number {
+    const { committed } = this;
+    return this.#policy === "always" ? Math.min(committed, this.#log.durableIndex) : committed;
   }
 
   get isSyncing(): boolean {
@@ -123,13 +143,60 @@ export class CommitPipeline {
       this.#fail(error as Error);
       return;
     }
+    this.#replicator.onWritten(this.#log.writtenIndex);
     if (this.#policy === "always") this.#gather();
-    else this.#advance(this.#log.writtenIndex);
+    else this.#replicator.onDurable(this.#log.writtenIndex);
+  }
+
+  /** Writes frames that another node has made, and syncs them as configured. */
+  writeReceived(): void {
+    if (this.#failed) return;
+    try {
+      this.#log.write();
+    } catch (error) {
+      this.#fail(error as Error);
+      return;
+    }
+    if (this.#policy === "always") this.#startSync();
+    else this.#replicator.onDurable(this.#log.writtenIndex);
+  }
+
+  /** A replica has been opened: it has indexed frames up to `frame`. */
+  commitApplied(frame: PendingFrame): void {
+    this.isReceiving = true;
+    this.#setCommitted(frame);
+    this.committed = frame.index;
+  }
+
+  /** A replica has indexed committed frames up to the end of `frame`. */
+  commitReceived(frame: PendingFrame): void {
+    this.commitApplied(frame);
+    this.#effects.onCommitted();
+  }
+
+  /** A replica that becomes the writer has these frames, not yet committed. */
+  beginOwn(frames: readonly PendingFrame[]): void {
+    this.isReceiving = false;
+    this.#pending.push(...frames);
+    this.#writtenSequence = this.#log.nextSequence;
+  }
+
+  /** Resolves when no sync is on. */
+  async settle(): Promise<void> {
+    while (this.#syncing !== undefined) await this.#syncing;
+  }
+
+  /** Begins nothing more, and closes no frame: what is written stays as it is. */
+  async abandon(): Promise<void> {
+    this.#failed = true;
+    this.#ticker.cancel();
+    await this.settle();
   }
 
   /** Seals what the turn has so far; endTurn() or a roll writes it. */
   closeFrame(): void {
     const log = this.#log;
+    assert(!this.isReceiving, "a replica that writes");
     log.closeFrame(Math.max(log.clockMs, this.#effects.clock.wallMs()));
     this.#pending.push({
       index: log.openIndex - 1,
@@ -148,12 +215,12 @@ export class CommitPipeline {
   /** Writes and syncs everything, once the sync in progress is over: shutdown. */
   async finish(): Promise<void> {
     this.#ticker.cancel();
-    while (this.#syncing !== undefined) await this.#syncing;
+    await this.settle();
     if (this.#failed) return;
     if (this.#log.hasOpenRecords) this.closeFrame();
     this.#log.write();
     this.#log.syncNow();
-    this.#advance(this.#log.writtenIndex);
+    this.#replicator.onDurable(this.#log.writtenIndex);
   }
 
   /** Syncs what is written, whatever the policy: old files of the log wait for it. */
@@ -195,7 +262,7 @@ export class CommitPipeline {
   #startSync(): void {
     if (this.#syncing !== undefined || this.#failed) return;
     if (this.#log.durableIndex === this.#log.writtenIndex) {
-      this.#advance(this.#log.writtenIndex);
+      this.#replicator.onDurable(this.#log.writtenIndex);
       return;
     }
     const startMs = this.#effects.clock.monotonicMs();
@@ -209,7 +276,9 @@ export class CommitPipeline {
           return;
         }
         const sequence = this.#committedSequence;
-        this.#advance(index);
+        const { committed } = this;
+        this.#replicator.onDurable(index);
+        if (this.committed === committed) this.#effects.onCommitted();
         const answered = this.#committedSequence - sequence;
         this.#gatherSequence = this.#writtenSequence + answered;
         if (this.#log.writtenIndex > index) this.#gather();
@@ -221,16 +290,20 @@ export class CommitPipeline {
     );
   }
 
-  #advance(index: number): void {
+  /** Frames up to `index` are committed: the replicator says so. */
+  commit(index: number): void {
     if (index <= this.committed) return;
     this.committed = index;
     while (this.#pending.length > 0 && this.#pending[0]!.index <= index) {
-      const frame = this.#pending.shift()!;
-      this.#committedSegment = frame.segment;
-      this.#committedEnd = frame.end;
-      this.#committedSequence = frame.nextSequence;
+      this.#setCommitted(this.#pending.shift()!);
     }
     this.#effects.onCommitted();
+  }
+
+  #setCommitted(frame: PendingFrame): void {
+    this.#committedSegment = frame.segment;
+    this.#committedEnd = frame.end;
+    this.#committedSequence = frame.nextSequence;
   }
 
   #fail(error: Error): void {

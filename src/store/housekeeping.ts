@@ -1,11 +1,13 @@
 /**
  * What the store does by itself, driven by the clock: removing expired keys, slowing writers that tables cannot
- * follow, refusing writes on a disk that is nearly full, tidying when nothing is written.
+ * follow, refusing writes on a disk that is nearly full, tidying when nothing is written. A replica does only what needs
+ * no frame of its own: the writer removes what has expired.
  */
 import type { Timer } from "../base/clock.ts";
 import type { ExpiredBatch } from "../lsm/storage-job.ts";
 import { ExpirySweep } from "./expiry-sweep.ts";
-import type { Store, StoreParts } from "./store.ts";
+import type { Store } from "./store.ts";
+import type { StoreParts } from "./store-parts.ts";
 
 const DISK_FULL =
   "MISCONF Writes are refused: the disk is nearly full (min-free-disk). Free some space; reads go on.";
@@ -61,6 +63,7 @@ export class Housekeeping {
     const { lsm, log, segments, pipeline } = this.#parts;
     lsm.maintain();
     segments.retry();
+    if (this.#store.replica !== undefined) return;
     const { nextSequence } = log;
     this.#idleSeconds = nextSequence === this.#sequenceSeen ? this.#idleSeconds + 1 : 0;
     this.#sequenceSeen = nextSequence;
@@ -70,7 +73,7 @@ export class Housekeeping {
   /** Slows writers the more, the further tables are behind; at pressure 1 they stop. */
   throttle(): void {
     const { lsm, options } = this.#parts;
-    const pressure = lsm.writePressure;
+    const pressure = this.#store.replica === undefined ? lsm.writePressure : 0;
     if (pressure === 0 || this.throttled !== undefined) return;
     this.throttled = new Promise((resolve) => {
       const check = (): void => {
@@ -99,6 +102,7 @@ export class Housekeeping {
 
   /** Tables saw that these keys have expired: removes those whose newest record has. */
   expireBatch(batch: ExpiredBatch): void {
+    if (this.#store.replica !== undefined) return;
     this.#report(this.#removeExpired(batch));
   }
 
@@ -115,6 +119,7 @@ export class Housekeeping {
   /** Looks for expired keys among the records of unflushed segments, some at a time. */
   #sweepExpired(): void {
     if (this.#isClosing || this.#isSweeping || this.refusal !== undefined) return;
+    if (this.#store.replica !== undefined) return;
     const due: Buffer[] = [];
     const nowMs = Math.max(this.#parts.options.clock.wallMs(), this.#parts.log.clockMs);
     this.#sweep.step(SWEEP_RECORDS, nowMs, (bytes, start, end) => {

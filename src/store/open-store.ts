@@ -20,8 +20,9 @@ import { type Arena, ArenaPool } from "../wal/segment.ts";
 import { CommitPipeline, type SyncPolicy } from "./commit-pipeline.ts";
 import { openIdentity } from "./identity.ts";
 import { KeyCounts } from "./key-counts.ts";
-import { largestSegmentBytes, logBytes, recover } from "./recovery.ts";
+import { largestSegmentBytes, logBytes, type RecoveryEffects, recover } from "./recovery.ts";
 import { Replay } from "./replay.ts";
+import { ReplicaLog } from "./replica-log.ts";
 import { Segments } from "./segments.ts";
 import { Store } from "./store.ts";
 
@@ -44,6 +45,8 @@ export interface StoreOptions {
   readonly largeBytes: ByteBudget;
   /** Longest value in bytes. */
   readonly valueBytesMax: number;
+  /** The node is one of several: it opens as a replica, and what another node commits is told it. */
+  readonly replication?: ReplicationStart;
   /** The log or the tables can no longer be trusted: the process must end. */
   onFatal(error: Error): void;
   /** Flushes or merges find no room. They are tried again, and nothing is lost; writes may be refused until then. */
@@ -51,6 +54,13 @@ export interface StoreOptions {
   /** Replies whose tag is at most Store.committed may leave. */
   onCommitted(): void;
   onRecovering(doneBytes: number, totalBytes: number): void;
+}
+
+export interface ReplicationStart {
+  /** Known to be committed, beyond what the directory itself shows. */
+  readonly commitIndex: number;
+  /** Most bytes of log that are kept for other nodes. */
+  readonly retainBytesMax: number;
 }
 
 export interface RecoverySummary {
@@ -75,12 +85,14 @@ export async function openStore(
   let log: Log | undefined;
   let pipeline: CommitPipeline | undefined;
   let store: Store | undefined;
+  const isReplica = () => (store === undefined ? options.replication : store.replica) !== undefined;
   const lsm = Lsm.open({
     fileSystem,
     directory: `${directory}/tables`,
     executor: options.executor,
     nowMicros: () => clock.monotonicMicros(),
-    clockMs: () => Math.max(clock.wallMs(), log?.clockMs ?? 0),
+    // What has expired is only looked for where it can be removed.
+    clockMs: () => (isReplica() ? 0 : Math.max(clock.wallMs(), log?.clockMs ?? 0)),
     hashSeed: seed,
     tuning: options.tuning,
     onError: (error) => options.onFatal(error),
@@ -88,16 +100,7 @@ export async function openStore(
     onDiskFull: (error) => options.onDiskFull?.(error),
     onExpired: (batch) => store?.housekeeping.expireBatch(batch),
   });
-  const segmentBytes = Math.max(
-    options.segmentBytes,
-    powerOfTwo(largestSegmentBytes(fileSystem, walDirectory)),
-  );
-  const segmentCount = Math.max(SEGMENTS_MIN, Math.floor(options.segmentPoolBytes / segmentBytes));
-  const pool = new ArenaPool(segmentBytes, segmentCount);
-  const memtable = new Memtable(
-    segmentBytes,
-    powerOfTwo((segmentBytes * segmentCount) / ARENA_BYTES_PER_BUCKET),
-  );
+  const { segmentBytes, segmentCount, pool, memtable } = makeMemory(options, walDirectory);
   const counts = new KeyCounts(memtable);
   counts.load(lsm.baseCounts);
   const segments = new Segments({
@@ -111,27 +114,35 @@ export async function openStore(
     pool,
     segmentCount,
     onFatal: (error) => options.onFatal(error),
+    onExtended: (count) => memtable.allow(bucketsFor(segmentBytes, count)),
     onFlushed: (hadRoom) => store?.onFlushed(hadRoom),
   });
   const replay = new Replay({ lsm, memtable, counts, seed });
-  memtable.reserve(logBytes(fileSystem, walDirectory) / RECORD_BYTES_EXPECTED_MIN);
+  const deletions: number[] = [];
+  const replica =
+    options.replication &&
+    new ReplicaLog(segments, replay, (deletion) =>
+      store === undefined ? deletions.push(deletion.sequence) : store.noteDeletion(deletion),
+    );
   const recovered = await recover({
     fileSystem,
     directory: walDirectory,
     seed,
     flushedSequence: lsm.flushedSequence,
-    takeArena: () => takeArena(segments, lsm),
+    takeArena: () => takeArena(segments, lsm, replica),
     giveArena: (arena) => pool.give(arena),
-    beginSegment: (segment, firstSequence) => segments.adopt(segment, firstSequence),
-    replay: (segment, start, end, fields) => replay.frame(segment, start, end, fields),
+    ...recoveryTarget({ segments, lsm, replay }, replica, options.replication),
     onProgress: (done, total) => options.onRecovering(done, total),
   });
   log = new Log(fileSystem, walDirectory, {
     seed,
     position: recovered.position,
     segments: recovered.segments,
+    epochs: recovered.epochs,
+    segmentRecordsMax: Math.ceil(segmentBytes / RECORD_BYTES_EXPECTED_MIN),
   });
-  await start(log, segments, lsm, replay.deletion);
+  commitDeletion(lsm, replay.takeDeletions().at(-1) ?? deletions.at(-1));
+  await goOn(log, segments, lsm, replica);
   // Recovery relies on the name of a log's first file.
   if (recovered.segments.length === 0) fileSystem.syncDirectory(walDirectory);
   pipeline = new CommitPipeline(log, options.syncPolicy, {
@@ -144,9 +155,55 @@ export async function openStore(
     onFatal: (error) => options.onFatal(error),
   });
   segments.bind(log, pipeline);
-  store = new Store({ log, lsm, memtable, pipeline, counts, segments, seed, options });
-  const { replayedBytes, cutBytes } = recovered;
-  return { store, recovery: { replayedBytes, cutBytes, records: replay.records } };
+  replica?.bind(pipeline, options.replication!.retainBytesMax);
+  store = new Store({ log, lsm, memtable, pipeline, counts, segments, seed, options, replica });
+  return { store, recovery: { ...recovered, records: replay.records } };
+}
+
+function makeMemory(options: StoreOptions, walDirectory: string) {
+  const segmentBytes = Math.max(
+    options.segmentBytes,
+    powerOfTwo(largestSegmentBytes(options.fileSystem, walDirectory)),
+  );
+  const segmentCount = Math.max(SEGMENTS_MIN, Math.floor(options.segmentPoolBytes / segmentBytes));
+  const pool = new ArenaPool(segmentBytes, segmentCount);
+  const memtable = new Memtable(segmentBytes, bucketsFor(segmentBytes, segmentCount));
+  memtable.reserve(logBytes(options.fileSystem, walDirectory) / RECORD_BYTES_EXPECTED_MIN);
+  return { segmentBytes, segmentCount, pool, memtable };
+}
+
+interface RecoveryParts {
+  readonly segments: Segments;
+  readonly lsm: Lsm;
+  readonly replay: Replay;
+}
+
+/** Where recovery puts what it reads: all of it at once, or into a replica, as far as it is known to be committed. */
+function recoveryTarget(
+  { segments, lsm, replay }: RecoveryParts,
+  replica: ReplicaLog | undefined,
+  start: ReplicationStart | undefined,
+): Pick<RecoveryEffects, "beginSegment" | "replay"> {
+  if (replica === undefined) {
+    return {
+      beginSegment: (segment, firstSequence) => segments.adopt(segment, firstSequence),
+      replay: (segment, from, end, fields) => replay.frame(segment, from, end, fields),
+    };
+  }
+  const { committedSequence } = lsm;
+  let committed = start?.commitIndex ?? 0;
+  let isFirst = true;
+  return {
+    beginSegment: (segment) => replica.onSegment(segment),
+    replay: (segment, from, end, fields) => {
+      // What tables show was committed, what a frame calls durable is so everywhere, and of what is deleted the next one
+      // was committed.
+      const isCommitted = fields.firstSequence < committedSequence || (isFirst && fields.index > 1);
+      isFirst = false;
+      committed = Math.max(committed, fields.durableIndex, isCommitted ? fields.index : 0);
+      replica.recover({ segment, start: from, end, fields }, committed);
+    },
+  };
 }
 
 /** Makes what is missing of the directory, durably; returns its seed. */
@@ -158,40 +215,57 @@ function prepareDirectory(fileSystem: FileSystem, directory: string, random: Uin
   return { low: hashSeed[0], high: hashSeed[1] };
 }
 
-/**
- * What follows recovery, which has synced the log: its newest deletion of all keys is committed, and the last segment
- * goes on when it has room, else a new one does.
- */
-async function start(
+/** Recovery has synced the log, and so the newest deletion of all keys that it found. */
+function commitDeletion(lsm: Lsm, sequence: number | undefined): void {
+  // A flush that recovery needed has committed what it put into tables.
+  if (sequence !== undefined && sequence >= lsm.flushedSequence) lsm.commitRangeDeletion(sequence);
+}
+
+/** The last segment goes on when it has room, else a new one does. */
+async function goOn(
   log: Log,
   segments: Segments,
   lsm: Lsm,
-  deletion: number | undefined,
+  replica: ReplicaLog | undefined,
 ): Promise<void> {
-  // A flush that recovery needed has committed what it put into tables.
-  if (deletion !== undefined && deletion >= lsm.flushedSequence) lsm.commitRangeDeletion(deletion);
-  segments.markFlushedBefore(lsm.flushedSequence);
+  segments.markFlushedBefore(lsm.flushedSequence, replica?.partlyApplied);
+  if (replica !== undefined) {
+    await replica.start(log, () => takeArena(segments, lsm, replica));
+    return;
+  }
   const last = log.segments.at(-1);
   if (last !== undefined && segments.canResume(last)) {
     log.resume(last);
     return;
   }
-  segments.adopt(log.roll(await takeArena(segments, lsm)), log.nextSequence);
+  segments.adopt(log.roll(await takeArena(segments, lsm, undefined)), log.nextSequence);
 }
 
-async function takeArena(segments: Segments, lsm: Lsm): Promise<Arena> {
+async function takeArena(
+  segments: Segments,
+  lsm: Lsm,
+  replica: ReplicaLog | undefined,
+): Promise<Arena> {
   for (;;) {
     // More files than arenas may be left of what is in tables: they need no flush.
-    segments.markFlushedBefore(lsm.flushedSequence);
+    segments.markFlushedBefore(lsm.flushedSequence, replica?.partlyApplied);
     const arena = segments.takeArena();
     if (arena !== undefined) return arena;
+    const { flushCount } = segments;
     await segments.flush();
     if (segments.isDiskFull) {
       throw new StartupError(
         "the log does not fit memory, and the disk has no room for tables of it",
       );
     }
+    // All arenas wait for somebody to say that their frames are committed.
+    if (replica !== undefined && segments.flushCount === flushCount) return segments.extend();
   }
+}
+
+/** Most buckets that segments of these sizes need. A power of two. */
+function bucketsFor(segmentBytes: number, segmentCount: number): number {
+  return powerOfTwo((segmentBytes * segmentCount) / ARENA_BYTES_PER_BUCKET);
 }
 
 /** The smallest power of two that is at least `value`. */

@@ -261,6 +261,8 @@ export class Records {
 
   /** Makes the batch's replies wait for all that has been written: they depend on more than their keys. */
   tagNewest(): void {
+    // A replica shows nothing that is not committed.
+    if (this.#pipeline.isReceiving) return;
     const log = this.#log;
     this.tagAtLeast(log.hasOpenRecords ? log.openIndex : log.openIndex - 1);
   }
@@ -352,6 +354,12 @@ export class Records {
       this.#deletionIndex = before;
       this.#uncommittedDeletions.pop();
     });
+  }
+
+  /** A deletion of all keys that another node has made is applied. */
+  noteDeletion(deletion: { sequence: number; index: number }): void {
+    this.#deletionIndex = deletion.index;
+    this.#uncommittedDeletions.push(deletion);
   }
 
   /**

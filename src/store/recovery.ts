@@ -15,6 +15,7 @@
 import { CorruptionError } from "../base/errors.ts";
 import type { File, FileSystem } from "../base/file-system.ts";
 import type { HashSeed } from "../base/order-hash.ts";
+import { type EpochRuns, runsBefore } from "../wal/epoch-runs.ts";
 import {
   type ArenaViews,
   FRAME_HEADER_BYTES,
@@ -50,6 +51,8 @@ export interface RecoveryEffects {
 export interface Recovered {
   readonly position: LogPosition;
   readonly segments: readonly Segment[];
+  /** Undefined when the log has no frame. */
+  readonly epochs: EpochRuns | undefined;
   readonly replayedBytes: number;
   /** Bytes after the last good frame that were cut off. */
   readonly cutBytes: number;
@@ -88,6 +91,7 @@ class Recovery {
   readonly #segments: Segment[] = [];
   #last: FrameFields | undefined = undefined;
   #lastChecksum = 0n;
+  #epochs: EpochRuns | undefined = undefined;
   #replayedBytes = 0;
   #cutBytes = 0;
 
@@ -114,6 +118,7 @@ class Recovery {
     return {
       position: this.#position(),
       segments: this.#segments,
+      epochs: this.#epochs,
       replayedBytes: this.#replayedBytes,
       cutBytes: this.#cutBytes,
     };
@@ -164,8 +169,8 @@ class Recovery {
       throw new CorruptionError("the log belongs to another data directory", { path, offset: 0 });
     }
     const number = segmentNumberOf(name)!;
-    const firstIndex = header?.firstIndex ?? 0;
-    const segment = new Segment({ number, firstIndex }, arena, file, true);
+    const segmentStart = { ...this.#position(), nextIndex: header?.firstIndex ?? 0 };
+    const segment = new Segment({ number, start: segmentStart }, arena, file, true);
     const end = isRight ? this.#replayFrames(segment, size, header.firstIndex) : 0;
     if (end === size && isRight && this.#continues(segment, rest)) {
       this.#keep(segment, end);
@@ -238,13 +243,22 @@ class Recovery {
       if (!chains) return offset;
       if (isFirst) this.#effects.beginSegment(segment, fields.firstSequence);
       isFirst = false;
+      this.#noteFrame(segment, offset, fields);
       this.#effects.replay(segment, offset + FRAME_HEADER_BYTES, offset + length, fields);
-      segment.lastIndex = fields.index;
       this.#last = fields;
       this.#lastChecksum = frameChecksumAt(arena, offset);
       this.#replayedBytes += length;
       offset += length;
     }
+  }
+
+  #noteFrame(segment: Segment, offset: number, fields: FrameFields): void {
+    const { fileSystem, directory } = this.#effects;
+    this.#epochs ??= runsBefore(fileSystem, directory, fields);
+    if (fields.epoch !== this.#last?.epoch) this.#epochs.note(fields.epoch, fields.index);
+    if (offset >= segment.markFrom) segment.mark(fields.index, offset);
+    segment.recordCount += fields.recordCount;
+    segment.lastIndex = fields.index;
   }
 
   #keep(segment: Segment, end: number): void {

@@ -1,4 +1,4 @@
-/** Recovery's last step: the records of good frames into the memtable, and into the counts. */
+/** The records of whole frames into the memtable, and into the counts: at recovery, and in a replica. */
 import { assert } from "../base/assert.ts";
 import type { HashSeed } from "../base/order-hash.ts";
 import {
@@ -21,6 +21,8 @@ import type { Segment } from "../wal/segment.ts";
 import type { KeyCounts } from "./key-counts.ts";
 import { applyRangeDeletion } from "./range-deletion.ts";
 
+const NO_DELETIONS: readonly number[] = [];
+
 export interface ReplayParts {
   readonly lsm: Lsm;
   readonly memtable: Memtable;
@@ -34,13 +36,20 @@ export class Replay {
   #tablesMayHoldKeys: boolean;
   readonly #query = emptyQuery();
   records = 0;
-  /** Sequence of the newest deletion of all keys, to be committed once recovery has synced the log. */
-  deletion: number | undefined = undefined;
+  #deletions: number[] = [];
 
   constructor(parts: ReplayParts) {
     this.#parts = parts;
     this.#flushedSequence = parts.lsm.flushedSequence;
     this.#tablesMayHoldKeys = parts.lsm.info.levels.some((level) => level.tables > 0);
+  }
+
+  /** Sequences of the deletions of all keys since the last call: to be committed once their frames are durable. */
+  takeDeletions(): readonly number[] {
+    if (this.#deletions.length === 0) return NO_DELETIONS;
+    const deletions = this.#deletions;
+    this.#deletions = [];
+    return deletions;
   }
 
   /** Indexes the records arena[start, end) of one frame. */
@@ -75,7 +84,7 @@ export class Replay {
       const endSlot = segment.bytes.readUInt16LE(valueStart + 2);
       assert(startSlot === 0 && endSlot === SLOT_COUNT, "a range deletion covers all slots");
       applyRangeDeletion({ memtable, counts, lsm }, segment.number, { offset, sequence });
-      this.deletion = sequence;
+      this.#deletions.push(sequence);
       return;
     }
     const query = this.#query;

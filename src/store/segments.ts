@@ -36,6 +36,8 @@ export interface SegmentsParts {
   /** Arenas that there are. */
   readonly segmentCount: number;
   onFatal(error: Error): void;
+  /** There are so many arenas now. */
+  onExtended(segmentCount: number): void;
   /**
    * A flush has ended: arenas may be free, counts have settled. Unless it has found no room on the disk: then nothing
    * more may be written until one has.
@@ -111,10 +113,14 @@ export class Segments {
     }
   }
 
-  /** Recovery found segments that a flush had put into tables before their files were deleted. */
-  markFlushedBefore(sequence: number): void {
+  /**
+   * Recovery found segments that a flush had put into tables before their files were deleted. Of `partlyApplied` no
+   * record may have been indexed yet.
+   */
+  markFlushedBefore(sequence: number, partlyApplied?: Segment): void {
     for (const resident of this.#residents) {
       const { firstSequence, recordCount } = resident.memory;
+      if (resident.segment === partlyApplied && firstSequence >= sequence) continue;
       const isEmpty = recordCount === 0 && firstSequence < sequence;
       if (isEmpty || firstSequence + recordCount <= sequence) resident.phase = "flushed";
     }
@@ -156,6 +162,11 @@ export class Segments {
     return this.#flushing !== undefined;
   }
 
+  /** Whether a flush is on, or begins as soon as counts are resolved. */
+  get isBusy(): boolean {
+    return this.#flushing !== undefined || this.#resolving !== undefined;
+  }
+
   /** Takes in a segment that recovery has read; the caller indexes its records. */
   adopt(segment: Segment, firstSequence: number): MemorySegment {
     for (const resident of this.#residents) {
@@ -188,9 +199,32 @@ export class Segments {
   takeArena(): Arena | undefined {
     const arena = this.#parts.pool.take();
     if (arena !== undefined) return arena;
-    if (this.#residents[0]?.phase !== "flushed") return undefined;
-    this.#retire(this.#residents.shift()!);
-    return this.#parts.pool.take();
+    while (this.#residents[0]?.phase === "flushed") {
+      this.#retire(this.#residents.shift()!);
+      // Not one that the pool had been extended by.
+      const freed = this.#parts.pool.take();
+      if (freed !== undefined) return freed;
+    }
+    return undefined;
+  }
+
+  /** An arena beyond those that there should be: none can be freed. */
+  extend(): Arena {
+    const { pool, segmentCount } = this.#parts;
+    const arena = pool.extend();
+    this.#parts.onExtended(segmentCount + pool.extraCount);
+    return arena;
+  }
+
+  /** Takes back the arena of a segment that was never adopted. */
+  giveArena(segment: Segment): void {
+    segment.isResident = false;
+    this.#parts.pool.give(segment.arena);
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
   /** Resolves when a flush has ended, so that roll() can be tried again. */
@@ -360,16 +394,16 @@ export class Segments {
     this.#isDiskFull = !hadRoom;
     this.#parts.onFlushed(hadRoom);
     // Without room they wait again, or are refused.
-    for (const resolve of this.#waiters.splice(0)) resolve();
+    this.#wake();
     this.maybeFlush();
   }
 
   #ready(): Resident[] {
-    const committed = this.#pipeline?.committed ?? Number.POSITIVE_INFINITY;
+    const flushable = this.#pipeline?.flushableIndex ?? Number.POSITIVE_INFINITY;
     const ready: Resident[] = [];
     for (const resident of this.#residents) {
       if (resident.phase === "flushed") continue;
-      if (resident.phase !== "frozen" || resident.segment.lastIndex > committed) break;
+      if (resident.phase !== "frozen" || resident.segment.lastIndex > flushable) break;
       if (ready.push(resident) === FLUSH_SEGMENTS_MAX) break;
     }
     return ready;
@@ -377,6 +411,7 @@ export class Segments {
 
   #retire(resident: Resident): void {
     this.#parts.memtable.retire(resident.memory);
+    resident.segment.isResident = false;
     this.#parts.pool.give(resident.segment.arena);
     resident.memory.arena = undefined;
     this.#spare.push(resident.memory);

@@ -9,14 +9,10 @@
  * Replies of a batch may leave once `committed` has reached the batch's `tag`.
  */
 import { assert } from "../base/assert.ts";
-import type { HashSeed } from "../base/order-hash.ts";
 import { CHUNK_BYTES, RecordFlag, RecordType } from "../base/record.ts";
 import type { SlabPool } from "../base/slab-pool.ts";
-import type { Lsm } from "../lsm/lsm.ts";
-import type { Memtable } from "../lsm/memtable.ts";
 import { isLiveType, RecordView } from "../lsm/order-key.ts";
 import { ColdReadError } from "../lsm/table-iterator.ts";
-import type { Log } from "../wal/log.ts";
 import type { CommitPipeline } from "./commit-pipeline.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import {
@@ -30,30 +26,17 @@ import {
   SEGMENT_FULL,
   UnitWork,
 } from "./interrupt.ts";
-import type { KeyCounts } from "./key-counts.ts";
-import type { StoreOptions } from "./open-store.ts";
 import { type KeyBatch, ownQuery, Records } from "./records.ts";
+import type { ReplicaLog } from "./replica-log.ts";
 import { KeyScan, type ScanPage } from "./scan.ts";
-import type { Segments } from "./segments.ts";
+import type { StoreParts } from "./store-parts.ts";
 import { type Fold, PiecesFold, SYNC_BYTES_MAX, Values } from "./values.ts";
-
-export interface StoreParts {
-  readonly log: Log;
-  readonly lsm: Lsm;
-  readonly memtable: Memtable;
-  readonly pipeline: CommitPipeline;
-  readonly counts: KeyCounts;
-  readonly segments: Segments;
-  readonly seed: HashSeed;
-  readonly options: StoreOptions;
-}
 
 const NO_BYTES = Buffer.alloc(0);
 /** Marks that DBSIZE resolves on the spot; more go to the Worker. */
 const INLINE_MARKS_MAX = 256;
 /** Marks keep coming while writes go on; what is left after some rounds is resolved on the spot. */
 const RESOLVE_ROUNDS = 4;
-
 export class Store {
   readonly #parts: StoreParts;
   readonly #records: Records;
@@ -63,6 +46,7 @@ export class Store {
   readonly #unitValueBytesMax: number;
   /** What the store does by itself. */
   readonly housekeeping: Housekeeping;
+  #replica: ReplicaLog | undefined;
   #work = new UnitWork();
   #hasPins = false;
   /** The newest record of the selected key after a find() that was true. Valid until the next call. */
@@ -74,6 +58,7 @@ export class Store {
 
   constructor(parts: StoreParts) {
     this.#parts = parts;
+    this.#replica = parts.replica;
     this.#records = new Records(parts);
     this.#values = new Values(this.#records, {
       runUnit: (action) => this.runUnit(action),
@@ -90,6 +75,19 @@ export class Store {
   /** Highest frame index whose writes are as durable as configured. */
   get committed(): number {
     return this.#parts.pipeline.committed;
+  }
+
+  /** Where the log comes from while another node makes it. Then nothing is written here, expired keys included. */
+  get replica(): ReplicaLog | undefined {
+    return this.#replica;
+  }
+
+  /** From now on this node makes the frames, and clients may write. REQUIRES: its log begins the epoch. */
+  lead(): void {
+    assert(this.#replica !== undefined, "a writer that becomes the writer");
+    const uncommitted = this.#replica.lead();
+    this.#replica = undefined;
+    this.#parts.pipeline.beginOwn(uncommitted);
   }
 
   /** Highest frame index that the current batch's replies depend on; 0: none. */
@@ -114,10 +112,14 @@ export class Store {
 
   /** Starts a batch of units: time is the same for all of them. */
   beginBatch(): void {
+    this.#records.tag = 0;
+    if (this.#replica !== undefined) {
+      this.nowMs = this.#replica.clockMs;
+      return;
+    }
     const wallMs = this.#parts.options.clock.wallMs();
     const logMs = this.#parts.log.clockMs;
     this.nowMs = wallMs > logMs ? wallMs : logMs;
-    this.#records.tag = 0;
   }
 
   /** `work` carries what prepare() has done for earlier runs of this unit. */
@@ -241,8 +243,8 @@ export class Store {
     const found = this.found;
     if (!this.#records.find(found) || !isLiveType(found.type)) return false;
     if (found.expiry === 0 || found.expiry > this.nowMs) return true;
-    // A read must not wait for room to write down what it sees.
-    if (this.#parts.segments.isDiskFull) return false;
+    // A read must not wait for room to write down what it sees, and a replica writes nothing.
+    if (this.#parts.segments.isDiskFull || this.#replica !== undefined) return false;
     this.expiredKeys++;
     this.#records.append(RecordType.TOMBSTONE, RecordFlag.EXPIRED, NO_BYTES, 0, 0, 0);
     return false;
@@ -461,6 +463,11 @@ export class Store {
   onCommitted(): void {
     this.#records.onCommitted();
     this.housekeeping.throttle();
+  }
+
+  /** A deletion of all keys has been applied whose frame is not known to be committed and durable. */
+  noteDeletion(deletion: { sequence: number; index: number }): void {
+    this.#records.noteDeletion(deletion);
   }
 
   /** A flush has ended; `hadRoom`: the disk had room for its tables. */

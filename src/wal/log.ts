@@ -5,6 +5,9 @@
  *
  *   index:     … durable <= written <= closed < open frame
  *
+ * Frames of another node come in with appendFrames(), verbatim; where segments end is each node's own affair. What the
+ * node that made them did not get committed goes again with truncateAfter().
+ *
  * Records of an unfinished unit lie after `unitStart`; rollback() takes them back. Frames of one segment are
  * contiguous, so writing is one write of [writtenEnd, end). A sync covers every file with unsynced frames,
  * oldest first, then the names of new files. A write or sync that fails is final: it is thrown, never retried.
@@ -12,12 +15,18 @@
 import { assert } from "../base/assert.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import type { HashSeed } from "../base/order-hash.ts";
+import { type EpochRun, EpochRuns } from "./epoch-runs.ts";
 import {
   FRAME_HEADER_BYTES,
+  type FrameFields,
+  readFrame,
   SEGMENT_HEADER_BYTES,
   sealFrame,
   writeSegmentHeader,
 } from "./frame.ts";
+import { LogFiles, type Retention } from "./log-files.ts";
+import { type FrameBytes, LogReader } from "./log-reader.ts";
+import { endBehind, positionAfter, type ReceivedFrame, verifyFrames } from "./received-frames.ts";
 import { type Arena, Segment, segmentFileName } from "./segment.ts";
 
 /** Where the log goes on: after recovery, or at the start of an empty directory. */
@@ -37,22 +46,38 @@ export const LOG_START: LogPosition = {
   epoch: 0,
 };
 
+export interface LogOptions {
+  readonly seed: HashSeed;
+  readonly position: LogPosition;
+  /** What recovery has kept. */
+  readonly segments: readonly Segment[];
+  readonly epochs?: EpochRuns | undefined;
+  /** Records that a segment takes at most when they come from another node. */
+  readonly segmentRecordsMax?: number;
+}
+
+/** Whom received frames are given to. */
+export interface AppendEffects {
+  /** An arena for the next segment; undefined when there is none now. */
+  nextArena(): Arena | undefined;
+  onSegment(segment: Segment): void;
+  /** The frame at segment.bytes[start, end). */
+  onFrame(segment: Segment, start: number, end: number, fields: FrameFields): void;
+}
+
 export class Log {
   readonly #fileSystem: FileSystem;
   readonly #directory: string;
   readonly #seed: HashSeed;
-  /** Segments whose files exist, oldest first; the last one is active. */
-  readonly #segments: Segment[] = [];
+  readonly #files: LogFiles;
+  /** Oldest first; the last one is active. Their files exist. */
+  readonly #segments: Segment[];
   #active!: Segment;
-  readonly #epoch: number;
+  #epoch: number;
+  readonly #epochs: EpochRuns;
+  readonly #segmentRecordsMax: number;
+  readonly #reader: LogReader;
   #previousChecksum: bigint;
-  #isSyncing = false;
-  /** Segments whose files are removed but still open. */
-  readonly #deleted: Segment[] = [];
-  /** A power failure may bring a removed file back, as replay expects: the next sync of the directory ends that. */
-  #hasRemovedNames = false;
-  /** Number of the first segment whose records are not all in tables. */
-  #deletableBefore = 0;
   #frameStart = 0;
   #frameRecords = 0;
   #unitStart = 0;
@@ -68,16 +93,24 @@ export class Log {
   durableIndex: number;
   /** The newest frame's clock. */
   clockMs: number;
+  /**
+   * New frames call frames durable up to here and up to durableIndex. Others may append these frames before they have
+   * synced what is called durable, and would take an unsynced tail that a power failure has torn for damage: the
+   * cluster says here what is durable on all members.
+   */
+  durableEverywhere = Number.POSITIVE_INFINITY;
+  /** Frames behind it may be truncated, so the log keeps one before them to go on from. */
+  commitIndex = Number.POSITIVE_INFINITY;
 
-  constructor(
-    fileSystem: FileSystem,
-    directory: string,
-    options: { seed: HashSeed; position: LogPosition; segments: readonly Segment[] },
-  ) {
+  constructor(fileSystem: FileSystem, directory: string, options: LogOptions) {
     this.#fileSystem = fileSystem;
     this.#directory = directory;
     this.#seed = options.seed;
-    this.#segments.push(...options.segments);
+    this.#epochs = options.epochs ?? new EpochRuns();
+    this.#files = new LogFiles(fileSystem, directory, options.segments, this.#epochs);
+    this.#segments = this.#files.segments;
+    this.#reader = new LogReader(this.#segments);
+    this.#segmentRecordsMax = options.segmentRecordsMax ?? Number.POSITIVE_INFINITY;
     const position = options.position;
     this.#epoch = position.epoch;
     this.#previousChecksum = position.previousChecksum;
@@ -86,6 +119,34 @@ export class Log {
     this.writtenIndex = position.nextIndex - 1;
     this.durableIndex = position.nextIndex - 1;
     this.clockMs = position.clockMs;
+  }
+
+  /** Of the newest frame; new frames get it too. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Which epoch each frame has, those that are deleted included. */
+  get epochRuns(): readonly EpochRun[] {
+    if (this.openIndex === 1) return [];
+    // Closing a frame does not look at it: only the first one of an epoch is noted.
+    const runs = this.#epochs.all;
+    return runs.length === 0 ? [{ epoch: 0, first: 1 }] : runs;
+  }
+
+  /** Index of the first frame that is not deleted, or will be written. */
+  get firstIndex(): number {
+    return this.#segments[0]?.firstIndex ?? this.openIndex;
+  }
+
+  get #position(): LogPosition {
+    return {
+      nextIndex: this.openIndex,
+      nextSequence: this.nextSequence,
+      previousChecksum: this.#previousChecksum,
+      clockMs: this.clockMs,
+      epoch: this.#epoch,
+    };
   }
 
   get active(): Segment {
@@ -105,10 +166,6 @@ export class Log {
   /** True when the open frame holds a record. */
   get hasOpenRecords(): boolean {
     return this.#frameRecords > 0;
-  }
-
-  get openFrameBytes(): number {
-    return this.#active.end - this.#frameStart;
   }
 
   /** Offset at which the open frame starts in the active segment. */
@@ -135,7 +192,7 @@ export class Log {
     const number = this.nextSegmentNumber;
     const path = `${this.#directory}/${segmentFileName(number)}`;
     const file = this.#fileSystem.open(path, "create");
-    const segment = new Segment({ number, firstIndex: this.openIndex }, arena, file, false);
+    const segment = new Segment({ number, start: this.#position }, arena, file, false);
     writeSegmentHeader(arena, { number, seed: this.#seed, firstIndex: this.openIndex });
     this.#segments.push(segment);
     this.#active = segment;
@@ -178,6 +235,7 @@ export class Log {
     const segment = this.#active;
     assert(clockMs >= this.clockMs, "the log's clock goes back");
     this.clockMs = clockMs;
+    if (this.#frameStart >= segment.markFrom) segment.mark(this.openIndex, this.#frameStart);
     this.#previousChecksum = sealFrame(
       segment.arena,
       this.#frameStart,
@@ -186,15 +244,143 @@ export class Log {
       {
         epoch: this.#epoch,
         index: this.openIndex,
-        durableIndex: this.durableIndex,
+        durableIndex: Math.min(this.durableIndex, this.durableEverywhere),
         clockMs,
         firstSequence: this.nextSequence - this.#frameRecords,
         recordCount: this.#frameRecords,
       },
     );
     segment.lastIndex = this.openIndex;
+    segment.recordCount += this.#frameRecords;
     this.openIndex++;
     this.#openFrame();
+  }
+
+  /**
+   * Begins an epoch with an empty frame; the frames after it are of that epoch. False when there is no arena that it
+   * fits in. REQUIRES: no open records.
+   */
+  appendEpochStart(epoch: number, clockMs: number, effects: AppendEffects): boolean {
+    assert(this.#frameRecords === 0, "an epoch starts within a frame");
+    assert(epoch > this.#epoch || this.openIndex === 1, "an epoch that is not a later one");
+    if (!this.hasRoomForFrame && !this.#rollFor(effects)) return false;
+    const start = this.#frameStart;
+    this.#epoch = epoch;
+    this.#epochs.note(epoch, this.openIndex);
+    this.closeFrame(clockMs);
+    const end = this.#frameStart;
+    effects.onFrame(this.#active, start, end, readFrame(this.#active.arena, start));
+    return true;
+  }
+
+  /**
+   * Puts frames of another node behind the log's last one; write() and sync() as for its own. Returns how many bytes of
+   * them: fewer than there are when an arena is missing. Throws BadFrameError when one of them is not whole or does not
+   * follow; then none is appended. REQUIRES: no open records.
+   */
+  appendFrames(bytes: Buffer, effects: AppendEffects): number {
+    assert(this.#frameRecords === 0, "frames arrive within a frame");
+    const frames = verifyFrames(
+      bytes,
+      this.#position,
+      this.#active.bytes.length - SEGMENT_HEADER_BYTES,
+    );
+    for (const frame of frames) {
+      if (!this.#fits(frame) && !this.#rollFor(effects)) return frame.start;
+      this.#appendFrame(bytes, frame, effects);
+    }
+    return bytes.length;
+  }
+
+  #fits({ start, end, fields }: ReceivedFrame): boolean {
+    const segment = this.#active;
+    // A segment's records have consecutive sequences.
+    if (fields.firstSequence !== this.nextSequence) return false;
+    if (segment.recordCount + fields.recordCount > this.#segmentRecordsMax) return false;
+    return this.#frameStart + end - start <= segment.bytes.length;
+  }
+
+  #rollFor(effects: AppendEffects): boolean {
+    const arena = effects.nextArena();
+    if (arena === undefined) return false;
+    this.write();
+    effects.onSegment(this.roll(arena));
+    return true;
+  }
+
+  #appendFrame(bytes: Buffer, frame: ReceivedFrame, effects: AppendEffects): void {
+    const { fields } = frame;
+    const segment = this.#active;
+    const start = this.#frameStart;
+    bytes.copy(segment.bytes, start, frame.start, frame.end);
+    if (start >= segment.markFrom) segment.mark(fields.index, start);
+    if (fields.epoch !== this.#epoch || fields.index === 1)
+      this.#epochs.note(fields.epoch, fields.index);
+    this.#goOnAt(positionAfter(fields, frame.checksum));
+    segment.lastIndex = fields.index;
+    segment.recordCount += fields.recordCount;
+    segment.end = start + frame.end - frame.start;
+    this.#openFrame();
+    effects.onFrame(segment, start, this.#frameStart, fields);
+  }
+
+  #goOnAt(position: LogPosition): void {
+    this.openIndex = position.nextIndex;
+    this.nextSequence = position.nextSequence;
+    this.#previousChecksum = position.previousChecksum;
+    this.clockMs = position.clockMs;
+    this.#epoch = position.epoch;
+  }
+
+  /**
+   * Drops all frames behind `index`, durably: files newest first, so that whatever a crash leaves is a log without a gap.
+   * Returns the segments that are gone. REQUIRES: no sync is on, no open records; all that is behind is resident.
+   */
+  truncateAfter(index: number): readonly Segment[] {
+    assert(index >= this.commitIndex, "a truncation of what is committed");
+    assert(index < this.openIndex, "a truncation behind the end");
+    assert(!this.#files.isSyncing && this.#frameRecords === 0, "a truncation of a log in use");
+    this.write();
+    const segments = this.#segments;
+    let kept = segments.findLastIndex((segment) => segment.firstIndex <= index);
+    if (segments[kept + 1]?.firstIndex === index + 1) kept++;
+    const removed = this.#files.removeBehind(kept + 1);
+    this.#cut(segments[kept]!, index);
+    this.#epochs.truncate(index);
+    this.write();
+    this.syncNow();
+    return removed;
+  }
+
+  /** Makes the frames of `segment` up to `index` the log's last ones. */
+  #cut(segment: Segment, index: number): void {
+    assert(segment.isResident, "a truncation of a segment that is not in memory");
+    const { position, offset, records } = endBehind(segment, index);
+    if (offset < segment.writtenEnd) {
+      segment.file.truncate(offset);
+      // Whatever was synced, this is not.
+      segment.syncedEnd = 0;
+    }
+    segment.forgetMarks(offset);
+    segment.recordCount = records;
+    segment.lastIndex = index >= segment.firstIndex ? index : 0;
+    segment.end = offset;
+    segment.writtenEnd = offset;
+    this.#active = segment;
+    this.#goOnAt(position);
+    this.#openFrame();
+  }
+
+  /**
+   * Frames from `from` to `to` for another node, of those that are written: as many as fit `bytesMax`, at least one.
+   * Undefined: the log does not hold `from`, or, after a wait, no longer.
+   */
+  readFrames(
+    from: number,
+    to: number,
+    bytesMax: number,
+  ): FrameBytes | Promise<FrameBytes | undefined> | undefined {
+    return this.#reader.read(from, Math.min(to, this.writtenIndex), bytesMax);
   }
 
   /** True when a frame header still fits; otherwise the caller rolls before anything else. */
@@ -218,80 +404,41 @@ export class Log {
   async sync(): Promise<number> {
     const target = this.writtenIndex;
     if (target === this.durableIndex) return target;
-    assert(!this.#isSyncing, "two syncs at a time");
-    this.#isSyncing = true;
-    for (const segment of [...this.#segments]) {
-      // A header alone counts: without it recovery would not read on to the segments behind it.
-      const end = segment.writtenEnd;
-      if (segment.syncedEnd === end || !segment.isFileOpen) continue;
-      await segment.file.syncAsync();
-      segment.syncedEnd = end;
-    }
-    if (this.#hasRemovedNames || this.#segments.some((segment) => !segment.isNameDurable)) {
-      this.#hasRemovedNames = false;
-      const named = this.#segments.filter((segment) => !segment.isNameDurable);
-      await this.#fileSystem.syncDirectoryAsync(this.#directory);
-      for (const segment of named) segment.isNameDurable = true;
-    }
-    this.#isSyncing = false;
-    this.#closeDeleted();
+    assert(!this.#files.isSyncing, "two syncs at a time");
+    await this.#files.sync();
     this.syncCount++;
     this.durableIndex = Math.max(this.durableIndex, target);
-    this.#deleteOld();
+    this.#files.deleteOld(this.#deletableIndex);
     return target;
   }
 
   /** As sync(), on this thread; for shutdown and recovery. */
   syncNow(): void {
-    for (const segment of this.#segments) {
-      if (segment.syncedEnd < segment.writtenEnd && segment.isFileOpen) segment.file.sync();
-      segment.syncedEnd = segment.writtenEnd;
-      segment.isNameDurable = true;
-    }
-    this.#fileSystem.syncDirectory(this.#directory);
+    this.#files.syncNow();
     this.durableIndex = this.writtenIndex;
   }
 
-  /**
-   * Deletes the files of all segments before `segment`: their records are in tables. The newest durable frame stays
-   * until a later one is durable, so that index, chain and clock go on from it whatever a crash takes.
-   */
+  /** The records of all segments before `segment` are in tables: their files go. */
   deleteBefore(segment: Segment): void {
-    this.#deletableBefore = segment.number;
-    this.#deleteOld();
+    this.#files.deleteBefore(segment.number, this.#deletableIndex);
   }
 
-  #deleteOld(): void {
-    let count = 0;
-    const segments = this.#segments;
-    while (
-      count + 1 < segments.length &&
-      segments[count]!.number < this.#deletableBefore &&
-      segments[count + 1]!.firstIndex <= this.durableIndex
-    ) {
-      count++;
-    }
-    if (count === 0) return;
-    const doomed = segments.splice(0, count);
-    for (const old of doomed) this.#fileSystem.remove(old.file.path);
-    this.#deleted.push(...doomed);
-    this.#hasRemovedNames = true;
-    if (!this.#isSyncing) this.#closeDeleted();
+  /** What is kept of those files for other nodes. */
+  retain(retention: Retention): void {
+    this.#files.retain(retention, this.#deletableIndex);
   }
 
-  /** A descriptor that a running sync may use stays open until the sync ends. */
-  #closeDeleted(): void {
-    for (const segment of this.#deleted.splice(0)) {
-      segment.file.close();
-      segment.isFileOpen = false;
-    }
+  /** Told when files have been deleted: the first frame that is left, and whether one to be kept has gone. */
+  set onDeleted(action: (firstIndex: number, wasToBeKept: boolean) => void) {
+    this.#files.onDeleted = action;
   }
 
   close(): void {
-    for (const segment of this.#segments) {
-      if (segment.isFileOpen) segment.file.close();
-      segment.isFileOpen = false;
-    }
+    this.#files.close();
+  }
+
+  get #deletableIndex(): number {
+    return Math.min(this.durableIndex, this.commitIndex);
   }
 
   #openFrame(): void {

@@ -7,7 +7,7 @@ import { ByteBudget } from "../../src/base/byte-budget.ts";
 import type { InlineExecutor } from "../../src/lsm/storage-executor.ts";
 import type { SyncPolicy } from "../../src/store/commit-pipeline.ts";
 import { PREPARING, Refusal, UnitWork } from "../../src/store/interrupt.ts";
-import { openStore } from "../../src/store/open-store.ts";
+import { openStore, type StoreOptions } from "../../src/store/open-store.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { SimulatedClock } from "../support/simulated-clock.ts";
 import type { TracedFileSystem } from "../support/traced-file-system.ts";
@@ -25,6 +25,12 @@ export interface SessionOptions {
   /** Segments that memory holds; 4 unless told. */
   readonly segmentCount?: number;
   readonly executor: InlineExecutor;
+  /** Opens the store; openStore() unless told. */
+  readonly open?: (options: StoreOptions) => Promise<Store>;
+}
+
+async function openAlone(options: StoreOptions): Promise<Store> {
+  return (await openStore(options)).store;
 }
 
 type Changes = [string, Entry | undefined][];
@@ -51,7 +57,7 @@ export class StoreSession {
   static async open(options: SessionOptions, units: readonly Unit[]): Promise<StoreSession> {
     const { fileSystem, clock, policy, segmentBytes } = options;
     const session = new StoreSession(units);
-    const { store } = await openStore({
+    session.store = await (options.open ?? openAlone)({
       fileSystem,
       directory: DIRECTORY,
       clock,
@@ -79,7 +85,6 @@ export class StoreSession {
       onCommitted: () => session.onCommitted(),
       onRecovering: () => undefined,
     });
-    session.store = store;
     return session;
   }
 

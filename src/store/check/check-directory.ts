@@ -12,6 +12,7 @@ import type { FileSystem } from "../../base/file-system.ts";
 import type { HashSeed } from "../../base/order-hash.ts";
 import { RunIterator } from "../../lsm/run-iterator.ts";
 import { level0Runs, type TableMeta, type VersionState } from "../../lsm/version-edit.ts";
+import { EPOCHS_FILE, readEpochs } from "../../wal/epoch-runs.ts";
 import { segmentNumberOf } from "../../wal/segment.ts";
 import { type Identity, readIdentity } from "../identity.ts";
 import { type CheckedLog, checkLog, type LogReport } from "./check-log.ts";
@@ -179,6 +180,10 @@ class DirectoryCheck {
     if (!fileSystem.exists(path)) this.#findings.addLoss("the log's directory is missing", path);
     for (const name of this.#list(WAL)) {
       if (segmentNumberOf(name) !== undefined) continue;
+      if (name === EPOCHS_FILE) {
+        this.#findings.attempt(() => readEpochs(fileSystem, path), true);
+        continue;
+      }
       this.#findings.addNote("not a file of the log", `${path}/${name}`);
     }
     return checkLog({
