@@ -7,14 +7,14 @@
 
 import packageJson from "../package.json" with { type: "json" };
 import { ByteBudget } from "./base/byte-budget.ts";
-import { SystemClock } from "./base/clock.ts";
+import { type Clock, SystemClock } from "./base/clock.ts";
 import { DirectoryLock } from "./base/directory-lock.ts";
 import { CorruptionError, DiskError, StartupError } from "./base/errors.ts";
 import { DiskFileSystem } from "./base/file-system.ts";
 import { SystemHost } from "./base/host.ts";
 import { createLogger, type RootLogger } from "./base/logger.ts";
 import { MemoryGuard } from "./base/memory-guard.ts";
-import { SystemProcessMemory } from "./base/process-memory.ts";
+import { type ProcessMemory, SystemProcessMemory } from "./base/process-memory.ts";
 import { CacheSize } from "./cache-size.ts";
 import { Config } from "./config/config.ts";
 import { informationFor } from "./config/help.ts";
@@ -22,6 +22,7 @@ import { WorkerExecutor } from "./lsm/storage-executor.ts";
 import { divideMemory } from "./memory-plan.ts";
 import { Server } from "./server/server.ts";
 import { openStore } from "./store/open-store.ts";
+import type { Store } from "./store/store.ts";
 
 /** A service manager may signal the whole process group, so one request to stop arrives twice. */
 const SECOND_SIGNAL_AFTER_MS = 500;
@@ -29,6 +30,20 @@ const EXIT_FAILURE = 1;
 
 function loadConfig(argv: readonly string[]): Config {
   return Config.load({ argv, environment: process.env });
+}
+
+/** What keeps the process inside its memory budget, and uses what is left of it. */
+function keepBudget(
+  config: Config,
+  store: Store,
+  memory: ProcessMemory,
+  clock: Clock,
+): { stop(): void }[] {
+  const guard = new MemoryGuard(memory, config.memoryBytes);
+  guard.watch(clock);
+  if (config.get("engine-block-cache-percent") !== 0) return [guard];
+  const { cache } = store.internals.lsm;
+  return [guard, new CacheSize(cache, memory, config.memoryBytes, clock)];
 }
 
 async function serve(config: Config, logger: RootLogger): Promise<void> {
@@ -65,12 +80,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   log.info({ ...recovery, ms: Math.round(clock.monotonicMs() - startMs) }, "recovered");
 
   const processMemory = new SystemProcessMemory();
-  const guard = new MemoryGuard(processMemory, config.memoryBytes);
-  guard.watch(clock);
-  const cacheSize =
-    config.get("engine-block-cache-percent") === 0
-      ? new CacheSize(store.internals.lsm.cache, processMemory, config.memoryBytes, clock)
-      : undefined;
+  const memoryKeepers = keepBudget(config, store, processMemory, clock);
   let stoppingSinceMs = 0;
   const stop = async (): Promise<void> => {
     if (stoppingSinceMs !== 0) {
@@ -80,8 +90,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     }
     stoppingSinceMs = clock.monotonicMs();
     log.info({}, "stopping");
-    guard.stop();
-    cacheSize?.stop();
+    for (const keeper of memoryKeepers) keeper.stop();
     await server!.stop();
     await store.close();
     lock.release();
