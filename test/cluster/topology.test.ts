@@ -1,6 +1,6 @@
 /** Topology: the same answers as a plain map, whatever the documents, and what mixtures of different times show. */
 import { expect, test } from "bun:test";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { SLOT_COUNT } from "../../src/base/slot.ts";
 import type {
   NodeDocument,

@@ -1,6 +1,6 @@
 /** ReplySplitter: whole replies, wherever the stream is cut; requests encoded as a client would. */
 import { expect, test } from "bun:test";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { ReplySplitter } from "../../src/resp/reply-splitter.ts";
 import { Request } from "../../src/resp/request.ts";
 import { encodeRequest, encodeWords } from "../../src/resp/request-encoder.ts";

@@ -4,7 +4,7 @@
  */
 import { expect, test } from "bun:test";
 import type { Socket } from "bun";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import type { Piece } from "../../src/resp/reply-writer.ts";
 import { Outbox } from "../../src/server/outbox.ts";
 import type { Session } from "../../src/server/session.ts";
