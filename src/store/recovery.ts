@@ -137,6 +137,11 @@ class Recovery {
     return size;
   }
 
+  /** Index that the next frame must have; undefined before the first segment. */
+  get #nextIndex(): number | undefined {
+    return this.#last === undefined ? this.#segments.at(-1)?.firstIndex : this.#last.index + 1;
+  }
+
   #position(): LogPosition {
     const last = this.#last;
     if (last === undefined) {
@@ -164,11 +169,13 @@ class Recovery {
     const file = fileSystem.open(path, "read-write");
     const size = file.read(arena.bytes.subarray(0, Math.min(file.size(), arena.bytes.length)), 0);
     const header = readSegmentHeader(arena, size);
-    const isRight = header !== undefined && header.number === segmentNumberOf(name);
-    if (isRight && !this.#isOwn(header.seed)) {
+    const number = segmentNumberOf(name)!;
+    const isOfName = header !== undefined && header.number === number;
+    if (isOfName && !this.#isOwn(header.seed)) {
       throw new CorruptionError("the log belongs to another data directory", { path, offset: 0 });
     }
-    const number = segmentNumberOf(name)!;
+    // Begun behind frames that are lost, it would not be taken for the log's first segment once it is that.
+    const isRight = isOfName && header.firstIndex === (this.#nextIndex ?? header.firstIndex);
     const segmentStart = { ...this.#position(), nextIndex: header?.firstIndex ?? 0 };
     const segment = new Segment({ number, start: segmentStart }, arena, file, true);
     const end = isRight ? this.#replayFrames(segment, size, header.firstIndex) : 0;

@@ -220,3 +220,26 @@ test("a damaged manifest, CURRENT or IDENTITY is refused by name", async () => {
     expect(error.path).toBe(path);
   }
 });
+
+test("a segment that was begun behind frames that are lost is not gone on in", async () => {
+  const { image } = await build(false);
+  const [first, second] = LOGS as [string, string];
+  const starts = framesOf(image.get(first)!);
+  const torn = new Map(image)
+    .set(first, image.get(first)!.slice(0, starts.at(-2)!))
+    .set(second, image.get(second)!.slice(0, SEGMENT_HEADER_BYTES));
+  const { fileSystem, opened } = open(torn);
+  const session = await opened;
+  for (let i = 0; i < KEYS; i++)
+    await session.run(() => [session.put(`more-${i}`, Buffer.alloc(VALUE_BYTES, "m"), 0)]);
+  await session.store.close();
+  let segments = 0;
+  for (const [path, bytes] of fileSystem.image()) {
+    if (!path.endsWith(".log")) continue;
+    const view = new DataView(new Uint8Array(bytes).buffer);
+    const firstIndex = view.getBigUint64(24, true);
+    expect(view.getBigUint64(SEGMENT_HEADER_BYTES + 32, true)).toBe(firstIndex);
+    segments++;
+  }
+  expect(segments).toBeGreaterThan(1);
+});
