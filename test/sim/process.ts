@@ -196,7 +196,9 @@ export class SimProcess {
 
   setClockRate(rate: number): void {
     this.#note("clock rate", rate.toFixed(4));
-    this.clock.setRate(rate, this.#options.scheduler.nowMicros);
+    // A process in a slow call has read its clock ahead of the scheduler's time.
+    const nowMicros = this.life?.nowMicros() ?? this.#options.scheduler.nowMicros;
+    this.clock.setRate(rate, nowMicros);
   }
 
   #stop(life: Life, kind: CrashKind): void {

@@ -92,6 +92,8 @@ export class SetMember {
   /** Counts roles that have ended: what was begun for one is void then. */
   #term = 0;
   #isLeading = false;
+  /** As many members as there should be. */
+  #isSetComplete = false;
   /** Of the frames that this node makes, the newest one that the core is told of. */
   #toldIndex = 0;
   #lastToken = 0;
@@ -106,6 +108,7 @@ export class SetMember {
     this.#work = new WorkQueue((error) => this.#fail(error));
     this.#document = new SetDocument(options.coordinator, options.setId, logger, {
       onDocument: (document, version) => {
+        this.#isSetComplete = document.members.length >= document.replicationFactor;
         options.events.onDocument(document);
         this.#deliver({ type: "document", document, version });
       },
@@ -209,7 +212,8 @@ export class SetMember {
 
   #tick(): void {
     this.#deliver({ type: "tick" });
-    if (!this.#isStopped) this.#options.log.retain(this.#member.retainFrom);
+    // Who was dropped may come back, by the log, as long as nobody has taken its place.
+    if (this.#isSetComplete && !this.#isStopped) this.#options.log.retain(this.#member.retainFrom);
   }
 
   #onWritten(index: number): void {

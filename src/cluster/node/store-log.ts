@@ -24,11 +24,7 @@ export class StoreLog implements ReplicatedLog {
   readonly #listener: Listener;
   #retainFrom = 0;
 
-  private constructor(
-    replicated: ReplicatedStore,
-    listener: Listener,
-    options: StoreLogOptions,
-  ) {
+  private constructor(replicated: ReplicatedStore, listener: Listener, options: StoreLogOptions) {
     this.#replicated = replicated;
     this.#listener = listener;
     this.#clock = options.clock;

@@ -76,7 +76,7 @@ export class ClusterServer {
   /** Changes with every step-down. */
   #term = 0;
   #running = 0;
-  #onQuiet: (() => void)[] = [];
+  readonly #onQuiet: (() => void)[] = [];
 
   private constructor(life: Life, options: ServerOptions) {
     this.#life = life;
@@ -85,23 +85,27 @@ export class ClusterServer {
 
   static async boot(life: Life, options: ServerOptions): Promise<ClusterServer> {
     const server = new ClusterServer(life, options);
-    const { nodeId, clusterId, ensemble } = options;
+    await server.#start();
+    return server;
+  }
+
+  async #start(): Promise<void> {
+    const { fileSystem, clock, random } = this.#life;
+    const { nodeId, clusterId, ensemble, syncPolicy } = this.#options;
     const ids = { nodeId, clusterId, bootId: BOOT_ID };
-    const { fileSystem, clock, random } = life;
     const file =
       MemberFile.open(fileSystem, DIRECTORY) ?? MemberFile.create(fileSystem, DIRECTORY, ids);
-    file.begin({ bootId: BOOT_ID, isExposed: options.syncPolicy !== "always" });
-    server.#coordinator = new MemoryCoordinator(ensemble, {
+    file.begin({ bootId: BOOT_ID, isExposed: syncPolicy !== "always" });
+    this.#coordinator = new MemoryCoordinator(ensemble, {
       clock,
       sessionTimeoutMs: SESSION_MS,
       latencyMs: () => random.exponential(1),
       reconnectMs: () => random.exponential(RECONNECT_MS),
     });
-    await server.#openLog();
-    server.#member = server.#startMember(file);
-    server.#listen();
-    clock.every(MAINTAIN_MS, () => server.#log.store.housekeeping.maintain());
-    return server;
+    await this.#openLog();
+    this.#member = this.#startMember(file);
+    this.#listen();
+    clock.every(MAINTAIN_MS, () => this.#log.store.housekeeping.maintain());
   }
 
   get member(): SetMember {
