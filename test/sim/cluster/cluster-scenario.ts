@@ -6,13 +6,8 @@
  */
 
 import { DiskError } from "../../../src/base/errors.ts";
-import {
-  type ReplicaSetDocument,
-  replicaSetDocument,
-} from "../../../src/cluster/coordination/documents.ts";
 import type { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
 import { MemoryEnsemble } from "../../../src/cluster/coordination/memory-ensemble.ts";
-import { SETS_PATH, setPath } from "../../../src/cluster/coordination/paths.ts";
 import {
   DEFAULT_REPLICATION_OPTIONS,
   type ReplicationOptions,
@@ -38,17 +33,10 @@ const RESTART_MICROS = 0.5 * SECOND;
 const CHECK_MICROS = 0.05 * SECOND;
 /** Clients' time-outs end within it, and the network has noticed who has gone. */
 const REST_MICROS = 60 * SECOND;
-const COORDINATOR_WEIGHT_MAX = 10;
-const SET_ID = "5".repeat(40);
-const CLUSTER_ID = "c".repeat(40);
-
+const FAULT_WEIGHT_MAX = 10;
 export function clusterScenario(bug?: PlantedBug): Scenario {
   return { name: "set", run: (seed, options) => new ClusterRun(seed, bug, options ?? {}).run() };
 }
-
-const nameOf = (nodeId: string) => `node-${Number.parseInt(nodeId, 16)}`;
-const nodeIdOf = (name: string) =>
-  Number(name.slice("node-".length)).toString(16).padStart(40, "0");
 
 class ClusterRun {
   readonly #seed: number;
@@ -58,6 +46,8 @@ class ClusterRun {
   readonly #history: History;
   readonly #faults: FaultSchedule;
   readonly #nodes: SimProcess[] = [];
+  /** By node id. */
+  readonly #names = new Map<string, string>();
   readonly #servers = new Map<string, ClusterServer>();
   readonly #bug: PlantedBug | undefined;
   #ensemble!: MemoryEnsemble;
@@ -143,27 +133,9 @@ class ClusterRun {
     const process = this.#world.addProcess("ensemble", {
       boot: (life) => {
         this.#ensemble = new MemoryEnsemble(life.clock);
-        const session = this.#ensemble.openSession(SECOND * SECOND, () => undefined);
-        const create = (path: string, data: Uint8Array) =>
-          this.#ensemble.commit([{ kind: "create", path, data, lifetime: "durable" }], session);
-        create(SETS_PATH, new Uint8Array(0));
-        create(setPath(SET_ID), replicaSetDocument.encode(this.#firstDocument()));
       },
     });
     process.boot();
-  }
-
-  #firstDocument(): ReplicaSetDocument {
-    const { replicationFactor, writeQuorum } = this.#swarm;
-    const members = Array.from({ length: replicationFactor }, (_, at) => ({
-      nodeId: nodeIdOf(`node-${at + 1}`),
-      incarnation: 1,
-    }));
-    return {
-      ...{ format: 1, id: SET_ID, epoch: 0, phase: "RECOVERING", writer: null, claim: null },
-      ...{ members, writeQuorum, replicationFactor, learners: [] },
-      slots: [{ start: 0, end: 1023 }],
-    };
   }
 
   #addNodes(): void {
@@ -185,11 +157,14 @@ class ClusterRun {
   }
 
   async #bootNode(life: Life, replication: ReplicationOptions, logger: TraceLogger): Promise<void> {
-    const { syncPolicy, store: shape } = this.#swarm;
+    const { syncPolicy, store: storeShape, replicationFactor, writeQuorum } = this.#swarm;
     this.#servers.delete(life.name);
     const server = await ClusterServer.boot(life, {
-      ...{ nodeId: nodeIdOf(life.name), setId: SET_ID, clusterId: CLUSTER_ID },
-      ...{ ensemble: this.#ensemble, nameOf, nodeIdOf, syncPolicy, shape, replication, logger },
+      ...{ ensemble: this.#ensemble, syncPolicy, storeShape, replication, logger },
+      shape: { initialSets: 1, replicationFactor, writeQuorum },
+      onNode: (nodeId) => this.#names.set(nodeId, life.name),
+      nameOf: (nodeId) => this.#names.get(nodeId)!,
+      nodeIdOf: (name) => [...this.#names].find((each) => each[1] === name)![0],
       bug: this.#bug,
       // There are no checkpoints, so the log is kept for whoever was away.
       retainBytesMax: Number.MAX_SAFE_INTEGER,
@@ -224,7 +199,7 @@ class ClusterRun {
     };
     const fault = (kind: string, act: (coordinator: MemoryCoordinator) => () => void): Fault => ({
       kind,
-      weight: random.chance(0.4) ? random.magnitude(1, COORDINATOR_WEIGHT_MAX) : 0,
+      weight: random.chance(0.4) ? random.magnitude(1, FAULT_WEIGHT_MAX) : 0,
       begin: one(act),
     });
     const nothing = () => undefined;
@@ -233,6 +208,7 @@ class ClusterRun {
         each.suspend(random.chance(0.5) ? "lost" : "arrives");
         return () => each.resume();
       }),
+      this.#cutOffFault(random),
       fault("coordinator silent", (each) => {
         each.stall(random.chance(0.5) ? "lost" : "arrives");
         return () => each.resume();
@@ -250,6 +226,28 @@ class ClusterRun {
         return nothing;
       }),
     ];
+  }
+
+  /** A node's clients still reach it, and nobody else does: the case that leases are for. */
+  #cutOffFault(random: SimRandom): Fault {
+    const names = this.#nodes.map(({ name }) => name);
+    return {
+      kind: "cut off",
+      weight: random.chance(0.5) ? random.magnitude(1, FAULT_WEIGHT_MAX) : 0,
+      begin: (chance) => {
+        const name = chance.pick(names);
+        const coordinator = this.#servers.get(name)?.coordinator;
+        const heal = this.#world.network.partition(
+          [name],
+          names.filter((other) => other !== name),
+        );
+        coordinator?.suspend();
+        return () => {
+          heal();
+          coordinator?.resume();
+        };
+      },
+    };
   }
 
   #addClients(servers: readonly string[]): string[] {

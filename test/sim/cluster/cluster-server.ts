@@ -9,7 +9,10 @@ import { ByteBudget } from "../../../src/base/byte-budget.ts";
 import type { Logger } from "../../../src/base/logger.ts";
 import { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
 import type { MemoryEnsemble } from "../../../src/cluster/coordination/memory-ensemble.ts";
-import { MemberFile } from "../../../src/cluster/node/member-file.ts";
+import { Formation, type SetShape } from "../../../src/cluster/node/formation.ts";
+import { type JoinedCluster, joinCluster } from "../../../src/cluster/node/join-cluster.ts";
+import type { MemberFile } from "../../../src/cluster/node/member-file.ts";
+import { Registration } from "../../../src/cluster/node/registration.ts";
 import { SetMember } from "../../../src/cluster/node/set-member.ts";
 import { StoreLog } from "../../../src/cluster/node/store-log.ts";
 import { decodeMessage, encodeMessage } from "../../../src/cluster/replication/message-codec.ts";
@@ -33,14 +36,14 @@ import {
 export type ServerBug = "read without a lease" | "gated replies leave at step-down";
 
 export interface ServerOptions {
-  readonly nodeId: string;
-  readonly setId: string;
-  readonly clusterId: string;
   readonly ensemble: MemoryEnsemble;
   readonly nameOf: (nodeId: string) => string;
   readonly nodeIdOf: (name: string) => string;
   readonly syncPolicy: SyncPolicy;
-  readonly shape: StoreShape;
+  readonly shape: SetShape;
+  readonly storeShape: StoreShape;
+  /** The node's id is known. */
+  readonly onNode: (nodeId: string) => void;
   readonly replication: ReplicationOptions;
   readonly retainBytesMax: number;
   readonly bug: ServerBug | undefined;
@@ -90,22 +93,52 @@ export class ClusterServer {
   }
 
   async #start(): Promise<void> {
-    const { fileSystem, clock, random } = this.#life;
-    const { nodeId, clusterId, ensemble, syncPolicy } = this.#options;
-    const ids = { nodeId, clusterId, bootId: BOOT_ID };
-    const file =
-      MemberFile.open(fileSystem, DIRECTORY) ?? MemberFile.create(fileSystem, DIRECTORY, ids);
-    file.begin({ bootId: BOOT_ID, isExposed: syncPolicy !== "always" });
+    const { clock, random } = this.#life;
+    const { ensemble, onNode } = this.#options;
     this.#coordinator = new MemoryCoordinator(ensemble, {
       clock,
       sessionTimeoutMs: SESSION_MS,
       latencyMs: () => random.exponential(1),
       reconnectMs: () => random.exponential(RECONNECT_MS),
     });
-    await this.#openLog();
-    this.#member = this.#startMember(file);
+    const joined = await this.#join();
+    onNode(joined.file.state.nodeId);
+    await this.#openLog(joined.storeRandom);
+    this.#member = this.#startMember(joined.file, await this.#findSet(joined));
     this.#listen();
     clock.every(MAINTAIN_MS, () => this.#log.store.housekeeping.maintain());
+  }
+
+  #join(): Promise<JoinedCluster> {
+    const { fileSystem, clock, random } = this.#life;
+    const { syncPolicy, shape } = this.#options;
+    return joinCluster({
+      coordinator: this.#coordinator,
+      ...{ fileSystem, clock, directory: DIRECTORY },
+      replicationFactor: shape.replicationFactor,
+      conditions: { bootId: BOOT_ID, isExposed: syncPolicy !== "always" },
+      random: (count) => random.bytes(count),
+    });
+  }
+
+  /** Registers, and waits until there are sets and one of them is this node's. */
+  #findSet({ clusterId, file }: JoinedCluster): Promise<string> {
+    const { clock, random, name } = this.#life;
+    const { shape, logger } = this.#options;
+    const { nodeId, incarnation } = file.state;
+    const coordinator = this.#coordinator;
+    new Registration({
+      ...{ coordinator, clock, logger },
+      node: {
+        ...{ format: 1, id: nodeId, host: name, port: 1, peerPort: 1, hostname: "" },
+        ...{ incarnation, bootId: BOOT_ID, version: "1" },
+      },
+      newNonce: () => Buffer.from(random.bytes(16)).toString("hex"),
+    });
+    return new Promise((onSet) => {
+      const node = { nodeId, incarnation };
+      new Formation({ ...{ coordinator, clock, logger, clusterId, node, shape, onSet } });
+    });
   }
 
   get member(): SetMember {
@@ -123,15 +156,15 @@ export class ClusterServer {
     return ran.result;
   }
 
-  async #openLog(): Promise<void> {
+  async #openLog(random: Uint8Array): Promise<void> {
     const life = this.#life;
-    const { shape, syncPolicy, retainBytesMax } = this.#options;
+    const { storeShape: shape, syncPolicy, retainBytesMax } = this.#options;
     this.#log = await StoreLog.open({
       fileSystem: life.fileSystem,
       directory: DIRECTORY,
       clock: life.clock,
       executor: new SimExecutor(life, STEP_MICROS),
-      random: Buffer.alloc(24, 7),
+      random,
       syncPolicy,
       segmentBytes: shape.segmentBytes,
       segmentPoolBytes: shape.segmentBytes * shape.segmentCount,
@@ -155,10 +188,10 @@ export class ClusterServer {
     });
   }
 
-  #startMember(file: MemberFile): SetMember {
+  #startMember(file: MemberFile, setId: string): SetMember {
     const life = this.#life;
-    const { nodeId, setId, replication, nameOf, onServe, logger } = this.#options;
-    const { incarnation, promise } = file.state;
+    const { replication, nameOf, onServe, logger } = this.#options;
+    const { nodeId, incarnation, promise } = file.state;
     return new SetMember({
       ...{ nodeId, incarnation, setId, promise, replication },
       log: this.#log,
