@@ -128,6 +128,11 @@ export class SetMember {
     return this.#member.role;
   }
 
+  /** How far a claimant or writer has come. */
+  get phase(): Member["phase"] {
+    return this.#member.phase;
+  }
+
   get epoch(): number {
     return this.#member.epoch;
   }

@@ -18,6 +18,8 @@ export interface ClusterReply {
 }
 
 export interface PeerMessage {
+  /** Node id of the sender. */
+  readonly from: string;
   readonly message: Uint8Array;
   readonly frames: Uint8Array | undefined;
 }

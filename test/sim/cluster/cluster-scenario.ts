@@ -46,7 +46,7 @@ class ClusterRun {
   readonly #history: History;
   readonly #faults: FaultSchedule;
   readonly #nodes: SimProcess[] = [];
-  /** By node id. */
+  /** By node id; a machine whose node died before it had remembered its id has had several. */
   readonly #names = new Map<string, string>();
   readonly #servers = new Map<string, ClusterServer>();
   readonly #bug: PlantedBug | undefined;
@@ -125,7 +125,17 @@ class ClusterRun {
     const isOver = (): boolean => this.#failure !== undefined || isDone();
     const isInTime = this.#world.scheduler.runUntilDone(isOver, LIVENESS_MICROS);
     if (this.#failure !== undefined) throw this.#failure;
-    if (!isInTime) throw new Error(`not within ${LIVENESS_MICROS / SECOND} s: ${what}`);
+    if (!isInTime)
+      throw new Error(`not within ${LIVENESS_MICROS / SECOND} s: ${what}\n${this.#describe()}`);
+  }
+
+  #describe(): string {
+    const lines = [...this.#servers].map(([name, { member, coordinator }]) => {
+      const { role, phase = "", epoch, lastIndex, commitIndex } = member;
+      const { state } = coordinator.session;
+      return `${name} ${role} ${phase} e${epoch} last ${lastIndex} commit ${commitIndex}, ${state}`;
+    });
+    return lines.join("\n");
   }
 
   /** Its machine never fails; the ways to it do. */
@@ -164,7 +174,6 @@ class ClusterRun {
       shape: { initialSets: 1, replicationFactor, writeQuorum },
       onNode: (nodeId) => this.#names.set(nodeId, life.name),
       nameOf: (nodeId) => this.#names.get(nodeId)!,
-      nodeIdOf: (name) => [...this.#names].find((each) => each[1] === name)![0],
       bug: this.#bug,
       // There are no checkpoints, so the log is kept for whoever was away.
       retainBytesMax: Number.MAX_SAFE_INTEGER,

@@ -38,7 +38,6 @@ export type ServerBug = "read without a lease" | "gated replies leave at step-do
 export interface ServerOptions {
   readonly ensemble: MemoryEnsemble;
   readonly nameOf: (nodeId: string) => string;
-  readonly nodeIdOf: (name: string) => string;
   readonly syncPolicy: SyncPolicy;
   readonly shape: SetShape;
   readonly storeShape: StoreShape;
@@ -203,6 +202,7 @@ export class ClusterServer {
       peers: {
         send: (to, message, frames) => {
           const parcel: PeerMessage = {
+            from: nodeId,
             message: encodeMessage(message, frames?.length ?? 0),
             frames: frames?.slice(),
           };
@@ -222,11 +222,11 @@ export class ClusterServer {
 
   #listen(): void {
     const life = this.#life;
-    life.network.onPost(life, (from, parcel) => {
-      const { message: bytes, frames } = parcel as PeerMessage;
+    life.network.onPost(life, (_, parcel) => {
+      const { from, message: bytes, frames } = parcel as PeerMessage;
       const message = decodeMessage(bytes);
       if (message === undefined) throw new Error("a message that cannot be read");
-      this.#member.receive(this.#options.nodeIdOf(from), message, frames);
+      this.#member.receive(from, message, frames);
     });
     life.network.listen(life, CLIENT_PORT, (connection) => this.#accept(connection));
   }

@@ -1,0 +1,159 @@
+/** Sets are formed once, by whomever; every node finds its own, and spares help where nodes are missing. */
+import { describe, expect, test } from "bun:test";
+import { replicaSetDocument } from "../../../src/cluster/coordination/documents.ts";
+import type { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
+import { childrenOf } from "../../../src/cluster/coordination/memory-tree.ts";
+import { SETS_PATH, setPath } from "../../../src/cluster/coordination/paths.ts";
+import { Formation, firstSets, type SetShape } from "../../../src/cluster/node/formation.ts";
+import { Registration } from "../../../src/cluster/node/registration.ts";
+import { CoordinatedWorld, SESSION_MS } from "./coordinated-world.ts";
+
+const SEED = Number(process.env["DKV_TEST_SEED"] ?? 1);
+const CLUSTER = "c".repeat(40);
+
+const nodeIdOf = (at: number) => at.toString(16).padStart(40, "0");
+
+interface FormingNode {
+  readonly coordinator: MemoryCoordinator;
+  readonly registration: Registration;
+  readonly formation: Formation;
+  setId: string | undefined;
+}
+
+class FormingWorld extends CoordinatedWorld {
+  readonly nodes: FormingNode[] = [];
+
+  constructor(seed: number) {
+    super(seed);
+    this.makeFolders();
+  }
+
+  add(shape: SetShape): FormingNode {
+    const coordinator = this.connect();
+    const { clock, logger } = this;
+    const nodeId = nodeIdOf(this.nodes.length + 1);
+    const bootId = "00000000-0000-4000-8000-000000000001";
+    const registration = new Registration({
+      ...{ coordinator, clock, logger },
+      node: {
+        ...{ format: 1, id: nodeId, host: "h", port: 1, peerPort: 1, hostname: "" },
+        ...{ incarnation: 1, bootId, version: "1" },
+      },
+      newNonce: () => this.nonce(),
+    });
+    const formation = new Formation({
+      ...{ coordinator, clock, logger, clusterId: CLUSTER, shape },
+      node: { nodeId, incarnation: 1 },
+      onSet: (setId) => {
+        expect(node.setId).toBeUndefined();
+        node.setId = setId;
+      },
+    });
+    const node: FormingNode = { coordinator, registration, formation, setId: undefined };
+    this.nodes.push(node);
+    return node;
+  }
+
+  get sets() {
+    const { view } = this.ensemble;
+    return childrenOf(view, SETS_PATH).map((id) =>
+      replicaSetDocument.parse(setPath(id), view.get(setPath(id))!.data),
+    );
+  }
+
+  get placed(): number {
+    return this.nodes.filter(({ setId }) => setId !== undefined).length;
+  }
+}
+
+describe("the first sets", () => {
+  test("divide all slots evenly, and the nodes, each in one set", () => {
+    for (let initialSets = 1; initialSets <= 40; initialSets++) {
+      for (const replicationFactor of [1, 2, 3]) {
+        const count = initialSets * replicationFactor;
+        const node = (at: number) => ({ nodeId: nodeIdOf(at), incarnation: 1 });
+        const present = Array.from({ length: count + 1 }, (_, at) => node(count + 1 - at));
+        const shape = { initialSets, replicationFactor, writeQuorum: 1 };
+        expect(firstSets(CLUSTER, present.slice(2), shape)).toBeUndefined();
+        const sets = firstSets(CLUSTER, present, shape)!;
+        const slots = sets.flatMap((set) => set.slots);
+        expect(slots[0]!.start).toBe(0);
+        expect(slots.at(-1)!.end).toBe(1023);
+        for (const [at, { start, end }] of slots.entries()) {
+          if (at > 0) expect(start).toBe(slots[at - 1]!.end + 1);
+          expect(Math.abs(end - start + 1 - 1024 / initialSets)).toBeLessThan(1);
+        }
+        const members = sets.flatMap((set) => set.members.map(({ nodeId }) => nodeId));
+        expect(new Set(members).size).toBe(count);
+        expect(new Set(sets.map(({ id }) => id)).size).toBe(initialSets);
+        for (const set of sets) replicaSetDocument.encode(set);
+      }
+    }
+  });
+});
+
+describe("nodes", () => {
+  const shape = { initialSets: 1, replicationFactor: 3, writeQuorum: 2 };
+
+  test("wait until there are enough of them", () => {
+    const world = new FormingWorld(SEED);
+    world.add(shape);
+    world.add(shape);
+    world.pass(5000);
+    expect(world.sets).toEqual([]);
+    world.add(shape);
+    world.until("placed", () => world.placed === 3);
+    expect(world.sets.length).toBe(1);
+    expect(world.sets[0]!.members.length).toBe(3);
+  });
+
+  test("that are too many stay idle, until a set lacks one", () => {
+    const world = new FormingWorld(SEED);
+    for (let at = 0; at < 3; at++) world.add(shape);
+    world.until("placed", () => world.placed === 3);
+    const spare = world.add(shape);
+    world.pass(5000);
+    expect(spare.setId).toBeUndefined();
+    const gone = world.nodes[0]!;
+    gone.registration.stop();
+    gone.coordinator.stall();
+    world.until("placed", () => spare.setId !== undefined);
+    expect(world.sets[0]!.learners).toEqual([{ nodeId: nodeIdOf(4), incarnation: 1 }]);
+    expect(world.sets[0]!.members.length).toBe(3);
+  });
+
+  test(`form the sets once, whatever becomes of their requests (DKV_TEST_SEED=${SEED})`, () => {
+    for (let seed = SEED; seed < SEED + 40; seed++) {
+      const world = new FormingWorld(seed);
+      const { random } = world;
+      const initialSets = random.between(1, 4);
+      const replicationFactor = random.between(1, 3);
+      const count = initialSets * replicationFactor;
+      for (let at = 0; at < count; at++) {
+        world.add({ initialSets, replicationFactor, writeQuorum: replicationFactor });
+        world.pass(random.exponential(5));
+        const { coordinator } = random.pick(world.nodes);
+        const kinds = [
+          () => coordinator.cut(random.chance(0.5) ? "lost" : "arrives"),
+          () => coordinator.expire(),
+          () => coordinator.loseReply(random.chance(0.5)),
+          () => coordinator.freezeReads(),
+        ];
+        random.pick(kinds)();
+      }
+      world.pass(2 * SESSION_MS);
+      for (const { coordinator } of world.nodes) coordinator.thawReads();
+      world.until("placed", () => world.placed === count);
+      const { sets } = world;
+      expect(sets.length).toBe(initialSets);
+      const members = sets.flatMap((set) => set.members.map(({ nodeId }) => nodeId));
+      expect(members.toSorted()).toEqual(world.nodes.map((_, at) => nodeIdOf(at + 1)));
+      for (const [at, { setId }] of world.nodes.entries()) {
+        const own = sets.find((set) =>
+          set.members.some((each) => each.nodeId === nodeIdOf(at + 1)),
+        );
+        expect(setId).toBe(own!.id);
+      }
+    }
+  });
+});
