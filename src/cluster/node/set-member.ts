@@ -204,15 +204,15 @@ export class SetMember {
     this.#deliver({ type: "link", node, isUp });
   }
 
-  /** Nothing comes from here any more. */
-  stop(): void {
+  /** Nothing comes from here any more; done when the log does nothing for it either. */
+  stop(): Promise<void> {
     this.#isStopped = true;
     this.#isLeading = false;
     this.#ticker.cancel();
     this.#document.stop();
-    this.#work.stop();
     this.#steps.length = 0;
     this.#endConfirmations();
+    return this.#work.stop();
   }
 
   #tick(): void {
@@ -406,7 +406,7 @@ export class SetMember {
 
   #fail(error: Error): void {
     if (this.#isStopped) return;
-    this.stop();
+    void this.stop();
     this.#options.events.onFatal(error);
   }
 }

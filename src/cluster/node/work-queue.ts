@@ -7,6 +7,7 @@ export type Work = () => void | Promise<void>;
 export class WorkQueue {
   readonly #onError: (error: Error) => void;
   readonly #waiting: Work[] = [];
+  #running: Promise<void> | undefined = undefined;
   #isBusy = false;
   #isStopped = false;
 
@@ -25,19 +26,21 @@ export class WorkQueue {
     if (!this.#isBusy) this.#run();
   }
 
-  /** What waits is dropped, and what runs is the last. */
-  stop(): void {
+  /** What waits is dropped, and what runs is the last; done when that is. */
+  stop(): Promise<void> {
     this.#isStopped = true;
     this.#waiting.length = 0;
+    return this.#running ?? Promise.resolve();
   }
 
   #run(): void {
+    this.#running = undefined;
     this.#isBusy = true;
     try {
       for (let work = this.#waiting.shift(); work !== undefined; work = this.#waiting.shift()) {
         const done = work();
         if (done === undefined) continue;
-        done.then(
+        this.#running = done.then(
           () => this.#run(),
           (error: Error) => this.#fail(error),
         );
@@ -50,8 +53,9 @@ export class WorkQueue {
   }
 
   #fail(error: Error): void {
+    this.#running = undefined;
     if (this.#isStopped) return;
-    this.stop();
+    void this.stop();
     this.#onError(error);
   }
 }

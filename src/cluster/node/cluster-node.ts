@@ -1,0 +1,212 @@
+/**
+ * A node of a cluster, from its directory to its part in a replica set:
+ *
+ *     joinCluster ─► StoreLog ─► Registration ─► Formation ─► SetMember ⇄ PeerPort, PeerDirectory
+ *     whose data?    the store   I am here       my set       the core
+ *
+ * Until it has found its set a node serves nothing; a spare may wait for ever.
+ *
+ * It ends in the reverse order: hand over, if it is the writer; then the server's sessions; then stop().
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { FileSystem } from "../../base/file-system.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Store } from "../../store/store.ts";
+import type { Coordinator } from "../coordination/coordinator.ts";
+import type { NodeDocument, ReplicaSetDocument } from "../coordination/documents.ts";
+import type { ReplicationOptions } from "../replication/options.ts";
+import type { Address } from "../transport/transport.ts";
+import { Formation, type SetShape } from "./formation.ts";
+import { type JoinedCluster, joinCluster } from "./join-cluster.ts";
+import { PeerDirectory } from "./peer-directory.ts";
+import { Registration } from "./registration.ts";
+import { type Peers, SetMember, type SetMemberEvents } from "./set-member.ts";
+import { StoreLog, type StoreLogOptions } from "./store-log.ts";
+
+const NONCE_BYTES = 16;
+
+export type PeerReceiver = Pick<SetMember, "receive" | "onLink">;
+
+/** Connections to the other nodes. */
+export interface PeerPort extends Peers {
+  /** Once; before it nothing is received. */
+  start(receiver: PeerReceiver): void;
+  setPeers(addresses: ReadonlyMap<string, Address>): void;
+}
+
+export interface NodeIdentity {
+  readonly clusterId: string;
+  readonly nodeId: string;
+  readonly incarnation: number;
+}
+
+export interface ClusterNodeOptions {
+  readonly coordinator: Coordinator;
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Of the store, whatever the cluster does not decide. */
+  readonly store: Omit<
+    StoreLogOptions,
+    "fileSystem" | "directory" | "clock" | "random" | "replication"
+  >;
+  /** Most bytes of log that are kept for other nodes. */
+  readonly retainBytesMax: number;
+  readonly shape: SetShape;
+  readonly replication: ReplicationOptions;
+  /** What others are told of this node. */
+  readonly address: Pick<NodeDocument, "host" | "port" | "peerPort" | "hostname" | "version">;
+  /** Of the kernel: another one after the machine was started anew. */
+  readonly bootId: string;
+  readonly events: SetMemberEvents;
+  random(bytes: number): Uint8Array;
+  openPeerPort(node: NodeIdentity): PeerPort;
+}
+
+export class ClusterNode {
+  readonly #options: ClusterNodeOptions;
+  readonly #joined: JoinedCluster;
+  readonly #log: StoreLog;
+  readonly #peers: PeerPort;
+  readonly #directory: PeerDirectory;
+  readonly #registration: Registration;
+  readonly #formation: Formation;
+  #member: SetMember | undefined = undefined;
+  #document: ReplicaSetDocument | undefined = undefined;
+  /** Told when a handover has ended: whether the role was given away. */
+  #onHandedOver: ((isDone: boolean) => void) | undefined = undefined;
+  #isHandingOver = false;
+
+  private constructor(options: ClusterNodeOptions, joined: JoinedCluster, log: StoreLog) {
+    this.#options = options;
+    this.#joined = joined;
+    this.#log = log;
+    const { coordinator, clock, logger, address, bootId, shape } = options;
+    const { nodeId, incarnation } = this.identity;
+    this.#peers = options.openPeerPort(this.identity);
+    this.#directory = new PeerDirectory(coordinator, clock, (peers) => this.#peers.setPeers(peers));
+    this.#registration = new Registration({
+      ...{ coordinator, clock, logger },
+      node: { format: 1, id: nodeId, incarnation, bootId, ...address },
+      newNonce: () => this.#newNonce(),
+    });
+    this.#formation = new Formation({
+      ...{ coordinator, clock, logger, shape },
+      clusterId: joined.clusterId,
+      node: { nodeId, incarnation },
+      onSet: (setId) => this.#join(setId),
+    });
+  }
+
+  /** Throws StartupError when the directory must not take part. */
+  static async start(options: ClusterNodeOptions): Promise<ClusterNode> {
+    const { coordinator, fileSystem, directory, clock, bootId, random } = options;
+    const joined = await joinCluster({
+      ...{ coordinator, fileSystem, directory, clock, random },
+      conditions: { bootId, isExposed: options.store.syncPolicy !== "always" },
+      replicationFactor: options.shape.replicationFactor,
+    });
+    const log = await StoreLog.open({
+      ...options.store,
+      ...{ fileSystem, directory, clock, random: joined.storeRandom },
+      replication: { commitIndex: 0, retainBytesMax: options.retainBytesMax },
+    });
+    return new ClusterNode(options, joined, log);
+  }
+
+  get identity(): NodeIdentity {
+    const { nodeId, incarnation } = this.#joined.file.state;
+    return { clusterId: this.#joined.clusterId, nodeId, incarnation };
+  }
+
+  /** Another one after each step-down. */
+  get store(): Store {
+    return this.#log.store;
+  }
+
+  /** Undefined until the node has found its set. */
+  get member(): SetMember | undefined {
+    return this.#member;
+  }
+
+  /** Of its set, as last read. */
+  get document(): ReplicaSetDocument | undefined {
+    return this.#document;
+  }
+
+  get isRegistered(): boolean {
+    return this.#registration.isRegistered;
+  }
+
+  /** Gives the writer role away, to `successor` or to whoever is furthest; false: there is nobody who can take it. */
+  handOver(successor?: string): Promise<boolean> {
+    const member = this.#member;
+    if (member?.isServing !== true) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      this.#onHandedOver = resolve;
+      member.handOver(successor);
+      if (!this.#isHandingOver) this.#endHandover(false);
+    });
+  }
+
+  /** Leaves everything synced. Nothing may run on the store. */
+  async stop(): Promise<void> {
+    this.#registration.stop();
+    this.#formation.stop();
+    this.#directory.stop();
+    await this.#member?.stop();
+    await this.#options.coordinator.close();
+    await this.#log.close();
+    await this.#joined.file.setExposed(false);
+  }
+
+  #newNonce(): string {
+    return Buffer.from(this.#options.random(NONCE_BYTES)).toString("hex");
+  }
+
+  #join(setId: string): void {
+    const { coordinator, clock, logger, replication, events } = this.#options;
+    const { file } = this.#joined;
+    const { nodeId, incarnation, promise } = file.state;
+    const member = new SetMember({
+      ...{ nodeId, incarnation, setId, promise, replication },
+      ...{ log: this.#log, coordinator, peers: this.#peers, clock, logger },
+      newClaimId: () => this.#newNonce(),
+      persist: (next) => file.persist(next),
+      events: {
+        ...events,
+        onPause: () => {
+          this.#isHandingOver = true;
+          events.onPause();
+        },
+        onResume: () => {
+          this.#endHandover(false);
+          events.onResume();
+        },
+        onStepDown: () => {
+          this.#endHandover(true);
+          return events.onStepDown();
+        },
+        onDocument: (document) => this.#onDocument(document),
+      },
+    });
+    this.#member = member;
+    this.#peers.start(member);
+  }
+
+  #onDocument(document: ReplicaSetDocument): void {
+    this.#document = document;
+    const others = [...document.members, ...document.learners]
+      .map(({ nodeId }) => nodeId)
+      .filter((nodeId) => nodeId !== this.identity.nodeId);
+    this.#directory.follow(others);
+    this.#options.events.onDocument(document);
+  }
+
+  #endHandover(isDone: boolean): void {
+    this.#isHandingOver = false;
+    this.#onHandedOver?.(isDone);
+    this.#onHandedOver = undefined;
+  }
+}
