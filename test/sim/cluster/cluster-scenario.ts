@@ -46,8 +46,6 @@ class ClusterRun {
   readonly #history: History;
   readonly #faults: FaultSchedule;
   readonly #nodes: SimProcess[] = [];
-  /** By node id; a machine whose node died before it had remembered its id has had several. */
-  readonly #names = new Map<string, string>();
   readonly #servers = new Map<string, ClusterServer>();
   readonly #bug: PlantedBug | undefined;
   #ensemble!: MemoryEnsemble;
@@ -131,6 +129,7 @@ class ClusterRun {
 
   #describe(): string {
     const lines = [...this.#servers].map(([name, { member, coordinator }]) => {
+      if (member === undefined) return `${name} without a set`;
       const { role, phase = "", epoch, lastIndex, commitIndex } = member;
       const { state } = coordinator.session;
       return `${name} ${role} ${phase} e${epoch} last ${lastIndex} commit ${commitIndex}, ${state}`;
@@ -172,8 +171,6 @@ class ClusterRun {
     const server = await ClusterServer.boot(life, {
       ...{ ensemble: this.#ensemble, syncPolicy, storeShape, replication, logger },
       shape: { initialSets: 1, replicationFactor, writeQuorum },
-      onNode: (nodeId) => this.#names.set(nodeId, life.name),
-      nameOf: (nodeId) => this.#names.get(nodeId)!,
       bug: this.#bug,
       // There are no checkpoints, so the log is kept for whoever was away.
       retainBytesMax: Number.MAX_SAFE_INTEGER,
@@ -226,6 +223,15 @@ class ClusterRun {
         each.freezeReads();
         return () => each.thawReads();
       }),
+      {
+        kind: "handover",
+        weight: random.chance(0.4) ? random.magnitude(1, FAULT_WEIGHT_MAX) : 0,
+        begin: () => {
+          const writer = [...this.#servers.values()].find(({ member }) => member?.isServing);
+          writer?.handOver();
+          return writer && nothing;
+        },
+      },
       fault("session expired", (each) => {
         each.expire();
         return nothing;
@@ -317,7 +323,7 @@ class ClusterRun {
 
   #haveNodesCaughtUp(): boolean {
     if (this.#servers.size < this.#nodes.length) return false;
-    const members = [...this.#servers.values()].map(({ member }) => member);
+    const members = [...this.#servers.values()].map(({ member }) => member!);
     const end = Math.max(...members.map(({ lastIndex }) => lastIndex));
     return members.every(({ commitIndex, lastIndex }) => commitIndex === end && lastIndex === end);
   }

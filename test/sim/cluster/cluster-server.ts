@@ -1,6 +1,6 @@
 /**
- * A node of a replica set in the simulator: production's SetMember, StoreLog, MemberFile and Store on a simulated disk,
- * clock and network, answering simulated clients as a server has to:
+ * A node of a replica set in the simulator: production's ClusterNode and Store on a simulated disk, clock
+ * and network, answering simulated clients as a server has to:
  *
  *   write   while admission is "accept" → run → reply once its frame is committed; at a step-down: unknown
  *   read    run → lease valid, or confirmed → reply once what it saw is committed
@@ -9,13 +9,9 @@ import { ByteBudget } from "../../../src/base/byte-budget.ts";
 import type { Logger } from "../../../src/base/logger.ts";
 import { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
 import type { MemoryEnsemble } from "../../../src/cluster/coordination/memory-ensemble.ts";
-import { Formation, type SetShape } from "../../../src/cluster/node/formation.ts";
-import { type JoinedCluster, joinCluster } from "../../../src/cluster/node/join-cluster.ts";
-import type { MemberFile } from "../../../src/cluster/node/member-file.ts";
-import { Registration } from "../../../src/cluster/node/registration.ts";
-import { SetMember } from "../../../src/cluster/node/set-member.ts";
-import { StoreLog } from "../../../src/cluster/node/store-log.ts";
-import { decodeMessage, encodeMessage } from "../../../src/cluster/replication/message-codec.ts";
+import { ClusterNode, type ClusterNodeOptions } from "../../../src/cluster/node/cluster-node.ts";
+import type { SetShape } from "../../../src/cluster/node/formation.ts";
+import type { SetMember } from "../../../src/cluster/node/set-member.ts";
 import type { ReplicationOptions } from "../../../src/cluster/replication/options.ts";
 import type { SyncPolicy } from "../../../src/store/commit-pipeline.ts";
 import { Refusal, UnitWork } from "../../../src/store/interrupt.ts";
@@ -29,24 +25,21 @@ import {
   CLIENT_PORT,
   type ClusterReply,
   type ClusterRequest,
-  type PeerMessage,
   replyBytes,
 } from "./cluster-protocol.ts";
+import { SimPeerPort } from "./sim-peer-port.ts";
 
 export type ServerBug = "read without a lease" | "gated replies leave at step-down";
 
 export interface ServerOptions {
   readonly ensemble: MemoryEnsemble;
-  readonly nameOf: (nodeId: string) => string;
   readonly syncPolicy: SyncPolicy;
   readonly shape: SetShape;
   readonly storeShape: StoreShape;
-  /** The node's id is known. */
-  readonly onNode: (nodeId: string) => void;
   readonly replication: ReplicationOptions;
   readonly retainBytesMax: number;
   readonly bug: ServerBug | undefined;
-  readonly onServe: (epoch: number) => void;
+  readonly onServe: () => void;
   readonly logger: Logger;
 }
 
@@ -71,9 +64,8 @@ type Ran = { readonly result: StringResult; readonly tag: number } | "refused" |
 export class ClusterServer {
   readonly #life: Life;
   readonly #options: ServerOptions;
-  #log!: StoreLog;
-  #member!: SetMember;
-  #coordinator!: MemoryCoordinator;
+  #node!: ClusterNode;
+  coordinator!: MemoryCoordinator;
   #gated: GatedReply[] = [];
   /** Changes with every step-down. */
   #term = 0;
@@ -92,60 +84,42 @@ export class ClusterServer {
   }
 
   async #start(): Promise<void> {
-    const { clock, random } = this.#life;
-    const { ensemble, onNode } = this.#options;
-    this.#coordinator = new MemoryCoordinator(ensemble, {
+    const life = this.#life;
+    const { clock, random, fileSystem, name } = life;
+    const { ensemble, logger, shape, replication, retainBytesMax } = this.#options;
+    const coordinator = new MemoryCoordinator(ensemble, {
       clock,
       sessionTimeoutMs: SESSION_MS,
       latencyMs: () => random.exponential(1),
       reconnectMs: () => random.exponential(RECONNECT_MS),
     });
-    const joined = await this.#join();
-    onNode(joined.file.state.nodeId);
-    await this.#openLog(joined.storeRandom);
-    this.#member = this.#startMember(joined.file, await this.#findSet(joined));
-    this.#listen();
-    clock.every(MAINTAIN_MS, () => this.#log.store.housekeeping.maintain());
-  }
-
-  #join(): Promise<JoinedCluster> {
-    const { fileSystem, clock, random } = this.#life;
-    const { syncPolicy, shape } = this.#options;
-    return joinCluster({
-      coordinator: this.#coordinator,
-      ...{ fileSystem, clock, directory: DIRECTORY },
-      replicationFactor: shape.replicationFactor,
-      conditions: { bootId: BOOT_ID, isExposed: syncPolicy !== "always" },
+    this.coordinator = coordinator;
+    this.#node = await ClusterNode.start({
+      ...{ coordinator, fileSystem, clock, logger, shape, replication, retainBytesMax },
+      ...{ directory: DIRECTORY, bootId: BOOT_ID, store: this.#storeOptions() },
+      address: { host: name, port: 1, peerPort: 1, hostname: "", version: "1" },
       random: (count) => random.bytes(count),
-    });
-  }
-
-  /** Registers, and waits until there are sets and one of them is this node's. */
-  #findSet({ clusterId, file }: JoinedCluster): Promise<string> {
-    const { clock, random, name } = this.#life;
-    const { shape, logger } = this.#options;
-    const { nodeId, incarnation } = file.state;
-    const coordinator = this.#coordinator;
-    new Registration({
-      ...{ coordinator, clock, logger },
-      node: {
-        ...{ format: 1, id: nodeId, host: name, port: 1, peerPort: 1, hostname: "" },
-        ...{ incarnation, bootId: BOOT_ID, version: "1" },
+      openPeerPort: ({ nodeId }) => new SimPeerPort(life, nodeId),
+      events: {
+        onServe: () => this.#options.onServe(),
+        onPause: () => undefined,
+        onResume: () => undefined,
+        onStepDown: () => this.#onStepDown(),
+        onDocument: () => undefined,
+        onFatal: (error) => life.exit(error),
       },
-      newNonce: () => Buffer.from(random.bytes(16)).toString("hex"),
     });
-    return new Promise((onSet) => {
-      const node = { nodeId, incarnation };
-      new Formation({ ...{ coordinator, clock, logger, clusterId, node, shape, onSet } });
-    });
+    life.network.listen(life, CLIENT_PORT, (connection) => this.#accept(connection));
+    clock.every(MAINTAIN_MS, () => this.#node.store.housekeeping.maintain());
   }
 
-  get member(): SetMember {
-    return this.#member;
+  /** Undefined until the node has found its set. */
+  get member(): SetMember | undefined {
+    return this.#node.member;
   }
 
-  get coordinator(): MemoryCoordinator {
-    return this.#coordinator;
+  handOver(): void {
+    void this.#node.handOver();
   }
 
   /** What this node's readers see, whatever its role. */
@@ -155,80 +129,21 @@ export class ClusterServer {
     return ran.result;
   }
 
-  async #openLog(random: Uint8Array): Promise<void> {
+  #storeOptions(): ClusterNodeOptions["store"] {
     const life = this.#life;
-    const { storeShape: shape, syncPolicy, retainBytesMax } = this.#options;
-    this.#log = await StoreLog.open({
-      fileSystem: life.fileSystem,
-      directory: DIRECTORY,
-      clock: life.clock,
+    const { storeShape, syncPolicy } = this.#options;
+    const { segmentBytes, segmentCount, ...tuning } = storeShape;
+    return {
       executor: new SimExecutor(life, STEP_MICROS),
-      random,
-      syncPolicy,
-      segmentBytes: shape.segmentBytes,
-      segmentPoolBytes: shape.segmentBytes * shape.segmentCount,
-      tuning: {
-        blockBytes: shape.blockBytes,
-        cacheBytes: shape.cacheBytes,
-        targetTableBytes: shape.targetTableBytes,
-        levelBaseBytes: shape.levelBaseBytes,
-        level0Trigger: shape.level0Trigger,
-        manifestBytes: shape.manifestBytes,
-        forceAsync: shape.forceAsync,
-        levelMultiplier: 3,
-      },
+      ...{ syncPolicy, segmentBytes, segmentPoolBytes: segmentBytes * segmentCount },
+      tuning: { ...tuning, levelMultiplier: 3 },
       minFreeDiskBytes: () => FREE_BYTES_MIN,
       valueBytesMax: 1024 * KIB,
       largeBytes: new ByteBudget(1024 * KIB),
-      replication: { commitIndex: 0, retainBytesMax },
       onFatal: (error) => life.exit(error),
       onCommitted: () => this.#release(),
       onRecovering: () => undefined,
-    });
-  }
-
-  #startMember(file: MemberFile, setId: string): SetMember {
-    const life = this.#life;
-    const { replication, nameOf, onServe, logger } = this.#options;
-    const { nodeId, incarnation, promise } = file.state;
-    return new SetMember({
-      ...{ nodeId, incarnation, setId, promise, replication },
-      log: this.#log,
-      coordinator: this.#coordinator,
-      clock: life.clock,
-      logger,
-      newClaimId: () => Buffer.from(life.random.bytes(16)).toString("hex"),
-      persist: (next) => file.persist(next),
-      peers: {
-        send: (to, message, frames) => {
-          const parcel: PeerMessage = {
-            from: nodeId,
-            message: encodeMessage(message, frames?.length ?? 0),
-            frames: frames?.slice(),
-          };
-          life.network.post(life, nameOf(to), parcel);
-        },
-      },
-      events: {
-        onServe,
-        onPause: () => undefined,
-        onResume: () => undefined,
-        onStepDown: () => this.#onStepDown(),
-        onDocument: () => undefined,
-        onFatal: (error) => life.exit(error),
-      },
-    });
-  }
-
-  #listen(): void {
-    const life = this.#life;
-    life.network.onPost(life, (_, parcel) => {
-      const { from, message: bytes, frames } = parcel as PeerMessage;
-      const message = decodeMessage(bytes);
-      if (message === undefined) throw new Error("a message that cannot be read");
-      this.#member.receive(from, message, frames);
-    });
-    life.network.listen(life, CLIENT_PORT, (connection) => this.#accept(connection));
+    };
   }
 
   #onStepDown(): Promise<void> {
@@ -265,7 +180,7 @@ export class ClusterServer {
       const reply = { id, outcome, result: outcome === "done" ? result : undefined };
       connection.send(reply, replyBytes(reply));
     };
-    const isAdmitted = isRead ? this.#member.isServing : await this.#isAdmitted();
+    const isAdmitted = isRead ? (this.member?.isServing ?? false) : await this.#isAdmitted();
     const term = this.#term;
     const ran = isAdmitted ? await this.#run(key, call) : "refused";
     if (typeof ran === "string") {
@@ -288,16 +203,17 @@ export class ClusterServer {
 
   async #mayBeRead(): Promise<boolean> {
     if (this.#options.bug === "read without a lease") return true;
-    return this.#member.isLeaseValid || (await this.#member.confirm());
+    const member = this.member!;
+    return member.isLeaseValid || (await member.confirm());
   }
 
   async #isAdmitted(): Promise<boolean> {
     const { clock } = this.#life;
     const endMs = clock.monotonicMs() + ADMISSION_MS_MAX;
     for (;;) {
-      const { admission } = this.#member;
+      const admission = this.member?.admission ?? "not-writer";
       if (admission === "not-writer") return false;
-      const { throttled, refusal } = this.#log.store.housekeeping;
+      const { throttled, refusal } = this.#node.store.housekeeping;
       if (refusal !== undefined) return false;
       if (admission === "accept" && throttled === undefined) return true;
       if (clock.monotonicMs() >= endMs) return false;
@@ -308,7 +224,7 @@ export class ClusterServer {
   async #run(key: string, call: StringCall): Promise<Ran> {
     this.#running++;
     try {
-      return await this.#runUnit(this.#log.store, key, call);
+      return await this.#runUnit(this.#node.store, key, call);
     } finally {
       this.#running--;
       if (this.#running === 0) for (const resolve of this.#onQuiet.splice(0)) resolve();
@@ -342,13 +258,13 @@ export class ClusterServer {
   }
 
   #gate(reply: GatedReply): void {
-    if (reply.tag <= this.#log.store.committed) reply.send("done");
+    if (reply.tag <= this.#node.store.committed) reply.send("done");
     else this.#gated.push(reply);
   }
 
   #release(): void {
     if (this.#gated.length === 0) return;
-    const { committed } = this.#log.store;
+    const { committed } = this.#node.store;
     const free = this.#gated.filter(({ tag }) => tag <= committed);
     this.#gated = this.#gated.filter(({ tag }) => tag > committed);
     for (const reply of free) reply.send("done");

@@ -1,0 +1,45 @@
+/**
+ * The peer port in the simulator: single messages that may be lost, doubled or overtake each other, as the bytes that
+ * production sends. The addresses' hosts are the names of machines.
+ */
+import type { PeerPort, PeerReceiver } from "../../../src/cluster/node/cluster-node.ts";
+import type { Message } from "../../../src/cluster/replication/message.ts";
+import { decodeMessage, encodeMessage } from "../../../src/cluster/replication/message-codec.ts";
+import type { Address } from "../../../src/cluster/transport/transport.ts";
+import type { Life } from "../process.ts";
+import type { PeerMessage } from "./cluster-protocol.ts";
+
+export class SimPeerPort implements PeerPort {
+  readonly #life: Life;
+  readonly #nodeId: string;
+  #addresses: ReadonlyMap<string, Address> = new Map();
+
+  constructor(life: Life, nodeId: string) {
+    this.#life = life;
+    this.#nodeId = nodeId;
+  }
+
+  start(receiver: PeerReceiver): void {
+    this.#life.network.onPost(this.#life, (_, parcel) => {
+      const { from, message: bytes, frames } = parcel as PeerMessage;
+      const message = decodeMessage(bytes);
+      if (message === undefined) throw new Error("a message that cannot be read");
+      receiver.receive(from, message, frames);
+    });
+  }
+
+  setPeers(addresses: ReadonlyMap<string, Address>): void {
+    this.#addresses = addresses;
+  }
+
+  send(to: string, message: Message, frames: Uint8Array | undefined): void {
+    const address = this.#addresses.get(to);
+    if (address === undefined) return;
+    const parcel: PeerMessage = {
+      from: this.#nodeId,
+      message: encodeMessage(message, frames?.length ?? 0),
+      frames: frames?.slice(),
+    };
+    this.#life.network.post(this.#life, address.host, parcel);
+  }
+}
