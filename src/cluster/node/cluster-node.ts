@@ -105,7 +105,7 @@ export class ClusterNode {
     const joined = await joinCluster({
       ...{ coordinator, fileSystem, directory, clock, random },
       conditions: { bootId, isExposed: options.store.syncPolicy !== "always" },
-      replicationFactor: options.shape.replicationFactor,
+      isSingle: options.shape.replicationFactor === 1 && options.shape.initialSets === 1,
     });
     const log = await StoreLog.open({
       ...options.store,

@@ -32,7 +32,8 @@ export interface JoinOptions {
   readonly directory: string;
   readonly clock: Clock;
   readonly conditions: StartConditions;
-  readonly replicationFactor: number;
+  /** The cluster begins with one set of one copy. */
+  readonly isSingle: boolean;
   random(bytes: number): Uint8Array;
 }
 
@@ -48,9 +49,9 @@ export async function joinCluster(options: JoinOptions): Promise<JoinedCluster> 
   const { fileSystem, directory, conditions, random } = options;
   const stored = MemberFile.open(fileSystem, directory);
   const seed = seedOf(options);
-  if (stored === undefined && seed !== undefined && options.replicationFactor > 1)
+  if (stored === undefined && seed !== undefined && !options.isSingle)
     throw new StartupError(
-      `${directory} holds data of a node by itself: it can begin a cluster with replication-factor 1`,
+      `${directory} holds data of a node by itself: it can only begin a cluster of one set with replication-factor 1`,
     );
   const cluster = await findCluster(options, stored, seed);
   if (stored === undefined && seed !== undefined && !isSameSeed(seed, cluster.hashSeed))

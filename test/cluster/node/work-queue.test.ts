@@ -63,7 +63,7 @@ test("what waits when it is stopped is dropped", async () => {
   let count = 0;
   queue.add(() => Promise.resolve());
   queue.add(() => void count++);
-  queue.stop();
+  void queue.stop();
   await Promise.resolve().then(() => undefined);
   expect(count).toBe(0);
 });

@@ -1,0 +1,297 @@
+/** The driver of a core: what it does with a log that waits, with long batches, with syncs of another generation. */
+import { describe, expect, test } from "bun:test";
+import { replicaSetDocument } from "../../../src/cluster/coordination/documents.ts";
+import { setPath } from "../../../src/cluster/coordination/paths.ts";
+import type {
+  FrameBytes,
+  LogEvents,
+  ReplicatedLog,
+} from "../../../src/cluster/node/replicated-log.ts";
+import { SetMember, type SetMemberEvents } from "../../../src/cluster/node/set-member.ts";
+import type { Append, Message } from "../../../src/cluster/replication/message.ts";
+import { DEFAULT_REPLICATION_OPTIONS } from "../../../src/cluster/replication/options.ts";
+import { FRAME_HEADER_BYTES, sealFrame } from "../../../src/wal/frame.ts";
+import { Arena } from "../../../src/wal/segment.ts";
+import { CoordinatedWorld } from "./coordinated-world.ts";
+
+const SET = "5".repeat(40);
+const OWN = "a".repeat(40);
+const WRITER = "b".repeat(40);
+const OTHER = "c".repeat(40);
+
+/** Frames of one epoch, empty. */
+function framesOf(epoch: number, first: number, last: number): Uint8Array {
+  const arena = new Arena(64 * 1024);
+  let checksum = 0n;
+  let end = 0;
+  for (let index = first; index <= last; index++, end += FRAME_HEADER_BYTES) {
+    const fields = { epoch, index, durableIndex: 0, clockMs: 1, firstSequence: 1, recordCount: 0 };
+    checksum = sealFrame(arena, end, end + FRAME_HEADER_BYTES, checksum, fields);
+  }
+  return arena.bytes.subarray(0, end);
+}
+
+/** A log that does what it is told, when it is told to. */
+class FakeLog implements ReplicatedLog {
+  readonly standing = { runs: [], last: 0, commit: 0, firstRetained: 1 };
+  readonly done: string[] = [];
+  events!: LogEvents;
+  last = 0;
+  /** Work that waits until release(). */
+  isSlow = false;
+  readonly #release: (() => void)[] = [];
+
+  bind(events: LogEvents): void {
+    this.events = events;
+  }
+
+  appendFrames(frames: Uint8Array): void | Promise<void> {
+    this.last += frames.length / FRAME_HEADER_BYTES;
+    return this.#do(`append to ${this.last}`);
+  }
+
+  appendEpochStart(epoch: number): void | Promise<void> {
+    this.last++;
+    return this.#do(`epoch ${epoch}`);
+  }
+
+  async truncateAfter(last: number): Promise<void> {
+    this.last = last;
+    await this.#do(`truncate to ${last}`);
+  }
+
+  commit(index: number): void {
+    this.#note(`commit ${index}`);
+  }
+
+  lead(): void {
+    this.#note("lead");
+  }
+
+  async follow(commit: number, last: number): Promise<void> {
+    await this.#do(`follow from ${commit} to ${last}`);
+  }
+
+  closeFrame(): void {
+    this.#note("close frame");
+  }
+
+  sync(): void {
+    this.events.onDurable(this.last);
+  }
+
+  /** One frame at a time. */
+  readFrames(first: number): FrameBytes | undefined {
+    return { bytes: framesOf(1, first, first), first, last: first };
+  }
+
+  retain(): void {}
+
+  release(): void {
+    this.isSlow = false;
+    for (const release of this.#release.splice(0)) release();
+  }
+
+  #note(what: string): void {
+    this.done.push(what);
+  }
+
+  #do(what: string): void | Promise<void> {
+    if (!this.isSlow) return this.#note(what);
+    return new Promise<void>((resolve) => this.#release.push(resolve)).then(() => this.#note(what));
+  }
+}
+
+interface Sent {
+  readonly to: string;
+  readonly message: Message;
+  readonly frames: Uint8Array | undefined;
+}
+
+class MemberWorld extends CoordinatedWorld {
+  readonly log = new FakeLog();
+  readonly sent: Sent[] = [];
+  readonly told: string[] = [];
+  readonly member: SetMember;
+
+  constructor(nodes: readonly string[], writeQuorum: number) {
+    super(1);
+    this.makeFolders();
+    const document = replicaSetDocument.encode({
+      ...{ format: 1, id: SET, epoch: 0, phase: "RECOVERING", writer: null, claim: null },
+      members: nodes.map((nodeId) => ({ nodeId, incarnation: 1 })),
+      ...{ writeQuorum, replicationFactor: nodes.length, learners: [], slots: [] },
+    });
+    const session = this.ensemble.openSession(1e9, () => undefined);
+    const creation = { kind: "create", path: setPath(SET), lifetime: "durable" } as const;
+    this.ensemble.commit([{ ...creation, data: document }], session);
+    this.member = this.#start();
+  }
+
+  #start(): SetMember {
+    const tell = (what: string) => () => void this.told.push(what);
+    const events: SetMemberEvents = {
+      onServe: (epoch) => this.told.push(`serve ${epoch}`),
+      onPause: tell("pause"),
+      onResume: tell("resume"),
+      onStepDown: () => {
+        this.told.push("step down");
+        return Promise.resolve();
+      },
+      onDocument: () => undefined,
+      onFatal: (error) => this.told.push(error.message),
+    };
+    const { clock, logger, log } = this;
+    return new SetMember({
+      ...{ nodeId: OWN, incarnation: 1, setId: SET, promise: { epoch: 0, leaseMs: 0 } },
+      ...{ replication: DEFAULT_REPLICATION_OPTIONS, log, clock, logger, events },
+      coordinator: this.connect(),
+      peers: { send: (to, message, frames) => this.sent.push({ to, message, frames }) },
+      newClaimId: () => this.nonce(),
+      persist: () => Promise.resolve(),
+    });
+  }
+
+  /** The frames [first, last] of epoch 1, from its writer. */
+  append(first: number, last: number, change: Partial<Append> = {}): void {
+    const epoch = change.epoch ?? 1;
+    const message: Append = {
+      ...{ type: "append", epoch, sequence: first, round: 0, commit: 0, durableOnAll: 0 },
+      previous: { epoch: first === 1 ? 0 : 1, index: first - 1 },
+      runs: first > last ? [] : [{ epoch, first }],
+      ...{ last, sendTime: 1, leaseMs: 1000, isQuorate: true },
+      ...change,
+    };
+    this.member.receive(WRITER, message, framesOf(epoch, first, last));
+    this.pass(1);
+  }
+
+  get lastSent(): Message | undefined {
+    return this.sent.at(-1)?.message;
+  }
+}
+
+function replica(): MemberWorld {
+  const world = new MemberWorld([OWN, WRITER, OTHER], 2);
+  world.pass(50);
+  // The promise; what an epoch's first message brings is answered by the epoch table.
+  world.append(1, 0);
+  return world;
+}
+
+describe("a replica", () => {
+  test("appends what comes, and acknowledges what its log calls durable", () => {
+    const world = replica();
+    world.append(1, 3);
+    expect(world.log.done).toEqual(["append to 3"]);
+    expect(world.lastSent).toMatchObject({ type: "append-ack", matched: 3, durable: 0 });
+    world.log.events.onDurable(3);
+    expect(world.lastSent).toMatchObject({ type: "append-ack", matched: 3, durable: 3 });
+    world.append(4, 3, { commit: 2 });
+    expect(world.log.done).toEqual(["append to 3", "commit 2"]);
+  });
+
+  test("takes no frames while its log waits, and does what is behind them in order", () => {
+    const world = replica();
+    world.log.isSlow = true;
+    world.append(1, 2);
+    world.append(3, 4);
+    expect(world.member.lastIndex).toBe(2);
+    world.append(3, 2, { commit: 1 });
+    expect(world.lastSent).toMatchObject({ type: "append-ack", matched: 2 });
+    expect(world.log.done).toEqual([]);
+    world.log.release();
+    world.pass(1);
+    expect(world.log.done).toEqual(["append to 2", "commit 1"]);
+    world.append(3, 4);
+    expect(world.log.done).toEqual(["append to 2", "commit 1", "append to 4"]);
+  });
+
+  test("passes over frames that are not the ones announced", () => {
+    const world = replica();
+    world.member.receive(WRITER, { ...firstAppend(), last: 2 }, framesOf(1, 1, 1));
+    world.member.receive(WRITER, { ...firstAppend(), last: 1 }, framesOf(2, 1, 1));
+    world.member.receive(WRITER, { ...firstAppend(), last: 1 }, undefined);
+    world.pass(1);
+    expect(world.member.lastIndex).toBe(0);
+    expect(world.lines.filter((line) => line.includes("not the frames announced")).length).toBe(3);
+  });
+
+  test("does not take a sync from before a truncation for one of what came after", () => {
+    const world = replica();
+    world.append(1, 3);
+    world.log.isSlow = true;
+    const conflict = { epoch: 2, previous: { epoch: 1, index: 1 } };
+    world.append(2, 3, conflict);
+    world.pass(1);
+    world.append(2, 3, conflict);
+    // A sync that began before.
+    world.log.events.onDurable(3);
+    world.log.release();
+    world.pass(1);
+    expect(world.log.done).toEqual(["append to 3", "truncate to 1"]);
+    world.append(2, 3, { ...conflict, sequence: 9 });
+    expect(world.log.done.at(-1)).toBe("append to 3");
+    expect(world.lastSent).toMatchObject({ type: "append-ack", epoch: 2, matched: 3, durable: 1 });
+  });
+});
+
+describe("a writer", () => {
+  test("leads, ships what its log has written in parts, and commits what is durable", () => {
+    const world = new MemberWorld([OWN], 1);
+    world.until("serving", () => world.member.isServing);
+    expect(world.told).toEqual(["serve 1"]);
+    expect(world.log.done).toEqual(["epoch 1", "commit 1", "lead"]);
+    expect(world.member.isLeaseValid).toBe(true);
+    expect(world.member.admission).toBe("accept");
+    world.log.last = 4;
+    world.log.events.onWritten(4);
+    expect(world.member.lastIndex).toBe(4);
+    world.log.events.onDurable(4);
+    expect(world.log.done.at(-1)).toBe("commit 4");
+    // A sync may cover what has not been announced.
+    world.log.last = 5;
+    world.log.events.onDurable(5);
+    expect(world.log.done.at(-1)).toBe("commit 5");
+  });
+
+  test("that hears of a higher epoch drops what it was doing, and has its log follow", async () => {
+    const world = new MemberWorld([OWN], 1);
+    world.until("serving", () => world.member.isServing);
+    world.log.last = 3;
+    world.log.events.onWritten(3);
+    const reading = world.member.confirm();
+    world.log.last = 4;
+    world.member.receive(WRITER, { type: "seal", epoch: 9 }, undefined);
+    expect(world.member.isServing).toBe(false);
+    expect(world.member.admission).toBe("not-writer");
+    // Written, but told to nobody.
+    world.log.events.onWritten(4);
+    world.log.events.onDurable(4);
+    world.pass(5);
+    expect(world.told).toEqual(["serve 1", "step down"]);
+    expect(world.log.done.at(-1)).toBe("follow from 1 to 3");
+    expect(await Promise.race([reading, Promise.resolve("open")])).toBe(true);
+    expect(await world.member.confirm()).toBe(false);
+  });
+
+  test("ships in parts what is more than one message takes", () => {
+    const world = replica();
+    world.append(1, 3);
+    world.member.receive(OTHER, { type: "seal", epoch: 4 }, undefined);
+    world.pass(5);
+    const previous = { epoch: 0, index: 0 };
+    world.member.receive(OTHER, { type: "fetch", epoch: 4, previous }, undefined);
+    const replies = world.sent.filter(({ message }) => message.type === "fetch-reply");
+    expect(replies.map(({ message }) => (message as Append).last)).toEqual([1, 2, 3]);
+    expect(replies.map(({ message }) => (message as Append).previous.index)).toEqual([0, 1, 2]);
+  });
+});
+
+function firstAppend(): Append {
+  return {
+    ...{ type: "append", epoch: 1, sequence: 1, round: 0, commit: 0, durableOnAll: 0 },
+    ...{ previous: { epoch: 0, index: 0 }, runs: [{ epoch: 1, first: 1 }], last: 1 },
+    ...{ sendTime: 1, leaseMs: 1000, isQuorate: true },
+  };
+}
