@@ -51,6 +51,8 @@ export interface SetMemberEvents {
    */
   onStepDown(): Promise<void>;
   onDocument(document: ReplicaSetDocument): void;
+  /** The log cannot bring `nodeId` up to date. Repeated. */
+  onCheckpointNeeded(nodeId: string): void;
   /** The node must end; its disk stays as it is. */
   onFatal(error: Error): void;
 }
@@ -94,6 +96,8 @@ export class SetMember {
   #isLeading = false;
   /** As many members as there should be. */
   #isSetComplete = false;
+  /** What was last written to the coordinator, or is about to be. */
+  #proposed: ReplicaSetDocument | undefined = undefined;
   /** Of the frames that this node makes, the newest one that the core is told of. */
   #toldIndex = 0;
   #lastToken = 0;
@@ -108,12 +112,13 @@ export class SetMember {
     this.#work = new WorkQueue((error) => this.#fail(error));
     this.#document = new SetDocument(options.coordinator, options.setId, logger, {
       onDocument: (document, version) => {
-        this.#isSetComplete = document.members.length >= document.replicationFactor;
-        options.events.onDocument(document);
+        this.#noteDocument(document);
         this.#deliver({ type: "document", document, version });
       },
-      onWritten: (request, result, version) =>
-        this.#deliver({ type: "document-written", request, result, version }),
+      onWritten: (request, result, version) => {
+        if (result === "ok" && this.#proposed !== undefined) this.#noteDocument(this.#proposed);
+        this.#deliver({ type: "document-written", request, result, version });
+      },
     });
     log.bind({
       onWritten: (index) => this.#onWritten(index),
@@ -172,6 +177,8 @@ export class SetMember {
 
   /** Gives the writer role to `successor`, or to the member that is furthest; onStepDown or onResume follows onPause. */
   handOver(successor?: string): void {
+    // The successor is to have it, too: so no client has to be told that the outcome of its write is unknown.
+    if (this.#isLeading) this.#options.log.closeFrame();
     this.#deliver({ type: "handover", successor });
   }
 
@@ -228,9 +235,7 @@ export class SetMember {
   }
 
   #onDurable(index: number): void {
-    if (this.#isLeading) this.#onWritten(index);
-    // What a writer that steps down has written last, nobody was told of.
-    else if (index > this.#member.lastIndex) return;
+    this.#onWritten(index);
     this.#deliver({ type: "durable", index, generation: this.#generation });
   }
 
@@ -249,6 +254,9 @@ export class SetMember {
   }
 
   #step({ event, frames }: Step): void {
+    // What a writer has written last, before it stepped down, nobody was told of: it goes.
+    if (event.type === "appended" && !this.#isLeading) return;
+    if (event.type === "durable" && event.index > this.#member.lastIndex) return;
     const actions = this.#member.step(event, this.#options.clock.monotonicMs());
     for (const action of actions) {
       if (this.#isStopped) return;
@@ -308,6 +316,7 @@ export class SetMember {
         break;
       case "need-checkpoint":
         logger.warn({ node: action.node }, "a node needs frames that are gone from the log");
+        events.onCheckpointNeeded(action.node);
         break;
       case "halt":
         this.#fail(new Error(`the replica set cannot go on here: ${action.reason}`));
@@ -316,6 +325,11 @@ export class SetMember {
         logger.info({ role: this.role, epoch: this.epoch }, action.text);
         break;
     }
+  }
+
+  #noteDocument(document: ReplicaSetDocument): void {
+    this.#isSetComplete = document.members.length >= document.replicationFactor;
+    this.#options.events.onDocument(document);
   }
 
   #persist(promise: PersistedPromise): void {
@@ -372,6 +386,7 @@ export class SetMember {
   #writeDocument(action: Extract<Action, { type: "write-document" }>): void {
     // The core carries along what it does not know, so this is a document of the store's kind.
     const document = action.document as ReplicaSetDocument;
+    this.#proposed = document;
     this.#document
       .write(action.request, document, action.version)
       .catch((error: Error) => this.#fail(error));

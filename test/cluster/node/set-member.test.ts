@@ -139,6 +139,7 @@ class MemberWorld extends CoordinatedWorld {
         return Promise.resolve();
       },
       onDocument: () => undefined,
+      onCheckpointNeeded: () => undefined,
       onFatal: (error) => this.told.push(error.message),
     };
     const { clock, logger, log } = this;
@@ -273,6 +274,20 @@ describe("a writer", () => {
     expect(world.log.done.at(-1)).toBe("follow from 1 to 3");
     expect(await Promise.race([reading, Promise.resolve("open")])).toBe(true);
     expect(await world.member.confirm()).toBe(false);
+  });
+
+  test("that has stepped down says nothing of what its log still writes", () => {
+    const world = new MemberWorld([OWN], 1);
+    world.until("serving", () => world.member.isServing);
+    world.log.isSlow = true;
+    world.member.receive(WRITER, { type: "seal", epoch: 9 }, undefined);
+    world.log.last = 2;
+    world.log.events.onWritten(2);
+    world.log.events.onDurable(2);
+    expect(world.member.lastIndex).toBe(1);
+    world.log.release();
+    world.pass(5);
+    expect(world.log.done.at(-1)).toBe("follow from 1 to 1");
   });
 
   test("ships in parts what is more than one message takes", () => {

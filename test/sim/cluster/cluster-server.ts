@@ -40,6 +40,7 @@ export interface ServerOptions {
   readonly retainBytesMax: number;
   readonly bug: ServerBug | undefined;
   readonly onServe: () => void;
+  readonly onCheckpointNeeded: (nodeId: string) => void;
   readonly logger: Logger;
 }
 
@@ -106,11 +107,16 @@ export class ClusterServer {
         onResume: () => undefined,
         onStepDown: () => this.#onStepDown(),
         onDocument: () => undefined,
+        onCheckpointNeeded: (nodeId) => this.#options.onCheckpointNeeded(nodeId),
         onFatal: (error) => life.exit(error),
       },
     });
     life.network.listen(life, CLIENT_PORT, (connection) => this.#accept(connection));
     clock.every(MAINTAIN_MS, () => this.#node.store.housekeeping.maintain());
+  }
+
+  get nodeId(): string {
+    return this.#node.identity.nodeId;
   }
 
   /** Undefined until the node has found its set. */
