@@ -8,10 +8,11 @@
  * a hundred is run twice, and its hashes compared.
  */
 import { parseArgs } from "node:util";
+import { clusterScenario } from "./cluster/cluster-scenario.ts";
 import { kvScenario } from "./example/kv-scenario.ts";
 import { type Scenario, type SeedReport, SimulationError } from "./scenario.ts";
 
-const SCENARIOS: readonly Scenario[] = [kvScenario()];
+const SCENARIOS: readonly Scenario[] = [kvScenario(), clusterScenario()];
 const TWICE_EVERY = 100;
 const PROGRESS_MS = 500;
 const HOUR_MICROS = 3.6e9;

@@ -29,7 +29,7 @@ export type PeerReceiver = Pick<SetMember, "receive" | "onLink">;
 
 /** Connections to the other nodes. */
 export interface PeerPort extends Peers {
-  /** Once; before it nothing is received. */
+  /** Once; before it messages are lost. */
   start(receiver: PeerReceiver): void;
   setPeers(addresses: ReadonlyMap<string, Address>): void;
 }

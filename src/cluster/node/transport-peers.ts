@@ -13,6 +13,7 @@ import { decodeMessage, encodeMessage } from "../replication/message-codec.ts";
 import type {
   Address,
   IncomingMessage,
+  Link,
   LinkHandlers,
   PeerTarget,
   Purpose,
@@ -26,27 +27,18 @@ const CHANNEL = 0;
 export class TransportPeers implements PeerPort {
   readonly #transport: Transport;
   readonly #logger: Logger;
+  /** Before there is one, messages are lost. */
+  #receiver: PeerReceiver | undefined = undefined;
 
+  /** REQUIRES: a transport that has no links yet. */
   constructor(transport: Transport, logger: Logger) {
     this.#transport = transport;
     this.#logger = logger;
+    for (const purpose of PURPOSES) transport.handle(purpose, this.#handlersOf(purpose));
   }
 
   start(receiver: PeerReceiver): void {
-    for (const purpose of PURPOSES) {
-      const isControl = purpose === "control";
-      const handlers: LinkHandlers = {
-        onMessage: (message) => this.#onMessage(message, receiver),
-        onUp: ({ isOutgoing, peer }) => {
-          if (isControl && isOutgoing) receiver.onLink(peer, true);
-        },
-        onDown: ({ isOutgoing, peer }) => {
-          if (isControl && isOutgoing) receiver.onLink(peer, false);
-        },
-        onDrain: () => undefined,
-      };
-      this.#transport.handle(purpose, handlers);
-    }
+    this.#receiver = receiver;
   }
 
   setPeers(addresses: ReadonlyMap<string, Address>): void {
@@ -63,7 +55,19 @@ export class TransportPeers implements PeerPort {
     else this.#transport.send(to, "replication", CHANNEL, [head, frames.slice()]);
   }
 
-  #onMessage({ link, parts }: IncomingMessage, receiver: PeerReceiver): void {
+  #handlersOf(purpose: Purpose): LinkHandlers {
+    const onLink = ({ isOutgoing, peer }: Link, isUp: boolean): void => {
+      if (purpose === "control" && isOutgoing) this.#receiver?.onLink(peer, isUp);
+    };
+    return {
+      onMessage: (message) => this.#onMessage(message),
+      onUp: (link) => onLink(link, true),
+      onDown: (link) => onLink(link, false),
+      onDrain: () => undefined,
+    };
+  }
+
+  #onMessage({ link, parts }: IncomingMessage): void {
     const [head, frames] = parts;
     const message = head && decodeMessage(head);
     if (message === undefined || parts.length > 2) {
@@ -71,6 +75,6 @@ export class TransportPeers implements PeerPort {
       link.close("a message that cannot be read");
       return;
     }
-    receiver.receive(link.peer, message, frames);
+    this.#receiver?.receive(link.peer, message, frames);
   }
 }
