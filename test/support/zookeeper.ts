@@ -29,7 +29,7 @@ const PORT_MIN = 10_000;
 const PORT_COUNT = 20_000;
 let nextPort = process.pid * 31;
 
-function freePort(): number {
+export function freePort(): number {
   for (;;) {
     const port = PORT_MIN + (nextPort++ % PORT_COUNT);
     try {

@@ -1,0 +1,128 @@
+/**
+ * A process with one ClusterNode on real sockets, a real disk and a real ZooKeeper, for tests that kill it. In the
+ * place of the RESP server it answers HTTP: each request is one unit of the store, answered when it is committed.
+ *
+ *     bun node-process.ts <directory> <peer port> <zookeeper>      prints the HTTP port
+ *     PUT /key → 200 committed │ 409 not the writer │ 503 nobody knows yet;   GET /key → 200 │ 404 │ 409 │ 503
+ */
+import { ByteBudget } from "../../../src/base/byte-budget.ts";
+import { SystemClock } from "../../../src/base/clock.ts";
+import { DiskFileSystem } from "../../../src/base/file-system.ts";
+import { createLogger } from "../../../src/base/logger.ts";
+import { parseZookeeperAddress } from "../../../src/cluster/coordination/zookeeper-address.ts";
+import { ZookeeperCoordinator } from "../../../src/cluster/coordination/zookeeper-coordinator.ts";
+import { ClusterNode } from "../../../src/cluster/node/cluster-node.ts";
+import { TransportPeers } from "../../../src/cluster/node/transport-peers.ts";
+import { DEFAULT_REPLICATION_OPTIONS } from "../../../src/cluster/replication/options.ts";
+import { SocketTransport } from "../../../src/cluster/transport/socket-transport.ts";
+import { InlineExecutor } from "../../../src/lsm/storage-executor.ts";
+import { UnitWork } from "../../../src/store/interrupt.ts";
+
+const MIB = 1024 * 1024;
+const SESSION_MS = 2000;
+
+interface Gated {
+  readonly tag: number;
+  answer(status: number): void;
+}
+
+const [directory, peerPort, zookeeper] = process.argv.slice(2);
+const clock = new SystemClock();
+const logger = createLogger({ level: "verbose", file: `${directory}/log` });
+const fileSystem = new DiskFileSystem();
+const random = (count: number) => crypto.getRandomValues(new Uint8Array(count));
+const onFatal = (error: Error) => {
+  logger.error({ error }, "cannot go on");
+  process.exit(1);
+};
+let gated: Gated[] = [];
+
+function release(): void {
+  const { committed } = node.store;
+  const free = gated.filter(({ tag }) => tag <= committed);
+  gated = gated.filter(({ tag }) => tag > committed);
+  for (const each of free) each.answer(200);
+}
+
+const address = { host: "127.0.0.1", port: Number(peerPort) };
+const node: ClusterNode = await ClusterNode.start({
+  ...{ fileSystem, clock, logger, random, directory: directory! },
+  coordinator: new ZookeeperCoordinator({
+    address: parseZookeeperAddress(zookeeper!),
+    ...{ sessionTimeoutMs: SESSION_MS, clock, logger, random: Math.random },
+  }),
+  store: {
+    executor: new InlineExecutor(fileSystem),
+    syncPolicy: "always",
+    ...{ segmentBytes: MIB, segmentPoolBytes: 8 * MIB, tuning: {}, valueBytesMax: MIB },
+    ...{ minFreeDiskBytes: () => 0, largeBytes: new ByteBudget(MIB) },
+    ...{ onFatal, onCommitted: release, onRecovering: () => undefined },
+  },
+  retainBytesMax: 64 * MIB,
+  shape: { initialSets: 1, replicationFactor: 3, writeQuorum: 2 },
+  replication: DEFAULT_REPLICATION_OPTIONS,
+  address: { host: address.host, port: 1, peerPort: address.port, hostname: "", version: "1" },
+  bootId: "00000000-0000-4000-8000-000000000000",
+  events: {
+    onServe: () => undefined,
+    onPause: () => undefined,
+    onResume: () => undefined,
+    onStepDown: () => {
+      for (const each of gated.splice(0)) each.answer(503);
+      return Promise.resolve();
+    },
+    onDocument: () => undefined,
+    onCheckpointNeeded: () => undefined,
+    onFatal,
+  },
+  openPeerPort: (identity) => {
+    const transport = new SocketTransport({
+      ...{ identity, address, clock, logger, onFatal, secret: Buffer.from("secret") },
+      random: { bytes: random, fraction: Math.random },
+    });
+    const peers = new TransportPeers(transport, logger);
+    transport.listen();
+    return peers;
+  },
+});
+
+/** What the unit does fits memory, so it never waits. */
+function run(key: Buffer, value: Buffer | undefined): { tag: number; found: string | undefined } {
+  const { store } = node;
+  store.beginBatch();
+  store.beginUnit(new UnitWork());
+  store.select(key, 0, key.length);
+  let found: string | undefined;
+  if (value !== undefined) store.put(value, 0, value.length, 0);
+  else if (store.find()) found = store.copyValue().toString();
+  store.endUnit();
+  return { tag: store.tag, found };
+}
+
+async function answer(request: Request): Promise<Response> {
+  const key = Buffer.from(new URL(request.url).pathname.slice(1));
+  const value = request.method === "PUT" ? Buffer.from(await request.arrayBuffer()) : undefined;
+  const { member } = node;
+  if (value === undefined ? member?.isServing !== true : member?.admission !== "accept")
+    return new Response("", { status: 409 });
+  const { tag, found } = run(key, value);
+  if (value === undefined && !member!.isLeaseValid && !(await member!.confirm()))
+    return new Response("", { status: 409 });
+  if (tag <= node.store.committed)
+    return new Response(found ?? "", {
+      status: value === undefined && found === undefined ? 404 : 200,
+    });
+  return new Promise((resolve) => {
+    gated.push({ tag, answer: (status) => resolve(new Response(found ?? "", { status })) });
+  });
+}
+
+const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: answer });
+process.on("SIGTERM", () => {
+  node
+    .handOver()
+    .then(() => server.stop(true))
+    .then(() => node.stop())
+    .then(() => process.exit(0), onFatal);
+});
+console.log(server.port);
