@@ -135,10 +135,9 @@ describe.skipIf(MISSING !== "")("three processes", () => {
     goesOn = false;
     await Promise.all(writing);
     expect(acknowledged.size).toBeGreaterThan(50);
-    for (const [key, value] of acknowledged) {
-      const writer = await findWriter();
+    const writer = await findWriter();
+    for (const [key, value] of acknowledged)
       expect(await writer.get(key)).toEqual({ status: 200, text: value });
-    }
   });
 
   test("hand over when the writer is asked to end, and it ends in order", async () => {

@@ -16,7 +16,7 @@ import { TransportPeers } from "../../../src/cluster/node/transport-peers.ts";
 import { DEFAULT_REPLICATION_OPTIONS } from "../../../src/cluster/replication/options.ts";
 import { SocketTransport } from "../../../src/cluster/transport/socket-transport.ts";
 import { InlineExecutor } from "../../../src/lsm/storage-executor.ts";
-import { UnitWork } from "../../../src/store/interrupt.ts";
+import { Refusal, UnitWork } from "../../../src/store/interrupt.ts";
 
 const MIB = 1024 * 1024;
 const SESSION_MS = 2000;
@@ -36,6 +36,11 @@ const onFatal = (error: Error) => {
   process.exit(1);
 };
 let gated: Gated[] = [];
+/** Changes with every step-down. */
+let term = 0;
+/** Units under way, and who waits for their end. */
+let running = 0;
+const whenQuiet: (() => void)[] = [];
 
 function release(): void {
   const { committed } = node.store;
@@ -68,8 +73,9 @@ const node: ClusterNode = await ClusterNode.start({
     onPause: () => undefined,
     onResume: () => undefined,
     onStepDown: () => {
+      term++;
       for (const each of gated.splice(0)) each.answer(503);
-      return Promise.resolve();
+      return running === 0 ? Promise.resolve() : new Promise((resolve) => whenQuiet.push(resolve));
     },
     onDocument: () => undefined,
     onCheckpointNeeded: () => undefined,
@@ -86,38 +92,66 @@ const node: ClusterNode = await ClusterNode.start({
   },
 });
 
-/** What the unit does fits memory, so it never waits. */
-function run(key: Buffer, value: Buffer | undefined): { tag: number; found: string | undefined } {
-  const { store } = node;
-  store.beginBatch();
-  store.beginUnit(new UnitWork());
-  store.select(key, 0, key.length);
-  let found: string | undefined;
-  if (value !== undefined) store.put(value, 0, value.length, 0);
-  else if (store.find()) found = store.copyValue().toString();
-  store.endUnit();
-  return { tag: store.tag, found };
+type Ran = { readonly tag: number; readonly found: string | undefined } | "refused";
+
+async function resolve(work: UnitWork, error: unknown): Promise<void> {
+  if (work.pending === undefined) return node.store.resolve(error);
+  work.results.push(await work.pending);
+  work.pending = undefined;
 }
+
+/** As often as interrupts demand; "refused": it had no effect. */
+async function run(key: Buffer, value: Buffer | undefined): Promise<Ran> {
+  const begun = term;
+  const { store } = node;
+  const work = new UnitWork();
+  running++;
+  try {
+    while (begun === term) {
+      store.beginBatch();
+      store.beginUnit(work);
+      try {
+        let found: string | undefined;
+        store.select(key, 0, key.length);
+        if (value !== undefined) store.put(value, 0, value.length, 0);
+        else if (store.find()) found = store.copyValue().toString();
+        store.endUnit();
+        return { tag: store.tag, found };
+      } catch (error) {
+        store.abortUnit();
+        if (error instanceof Refusal) break;
+        if (!store.isInterrupt(error)) throw error;
+        await resolve(work, error);
+      }
+    }
+    return "refused";
+  } finally {
+    running--;
+    if (running === 0) for (const resolve of whenQuiet.splice(0)) resolve();
+  }
+}
+
+const reply = (status: number, text = "") => new Response(text, { status });
 
 async function answer(request: Request): Promise<Response> {
   const key = Buffer.from(new URL(request.url).pathname.slice(1));
   const value = request.method === "PUT" ? Buffer.from(await request.arrayBuffer()) : undefined;
   const { member } = node;
-  if (value === undefined ? member?.isServing !== true : member?.admission !== "accept")
-    return new Response("", { status: 409 });
-  const { tag, found } = run(key, value);
-  if (value === undefined && !member!.isLeaseValid && !(await member!.confirm()))
-    return new Response("", { status: 409 });
-  if (tag <= node.store.committed)
-    return new Response(found ?? "", {
-      status: value === undefined && found === undefined ? 404 : 200,
-    });
+  const isRead = value === undefined;
+  if (isRead ? member?.isServing !== true : member?.admission !== "accept") return reply(409);
+  const begun = term;
+  const ran = await run(key, value);
+  if (ran === "refused") return reply(409);
+  if (isRead && !member!.isLeaseValid && !(await member!.confirm())) return reply(409);
+  if (begun !== term) return reply(503);
+  const { tag, found } = ran;
+  if (tag <= node.store.committed) return reply(isRead && found === undefined ? 404 : 200, found);
   return new Promise((resolve) => {
-    gated.push({ tag, answer: (status) => resolve(new Response(found ?? "", { status })) });
+    gated.push({ tag, answer: (status) => resolve(reply(status, found)) });
   });
 }
 
-const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: answer });
+const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: answer, development: false });
 process.on("SIGTERM", () => {
   node
     .handOver()
