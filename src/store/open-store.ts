@@ -157,7 +157,8 @@ export async function openStore(
   segments.bind(log, pipeline);
   replica?.bind(pipeline, options.replication!.retainBytesMax);
   store = new Store({ log, lsm, memtable, pipeline, counts, segments, seed, options, replica });
-  return { store, recovery: { ...recovered, records: replay.records } };
+  const { replayedBytes, cutBytes } = recovered;
+  return { store, recovery: { replayedBytes, cutBytes, records: replay.records } };
 }
 
 function makeMemory(options: StoreOptions, walDirectory: string) {
