@@ -20,7 +20,13 @@ import { type Arena, ArenaPool } from "../wal/segment.ts";
 import { CommitPipeline, type SyncPolicy } from "./commit-pipeline.ts";
 import { openIdentity } from "./identity.ts";
 import { KeyCounts } from "./key-counts.ts";
-import { largestSegmentBytes, logBytes, type RecoveryEffects, recover } from "./recovery.ts";
+import {
+  largestSegmentBytes,
+  logBytes,
+  type Recovered,
+  type RecoveryEffects,
+  recover,
+} from "./recovery.ts";
 import { Replay } from "./replay.ts";
 import { ReplicaLog } from "./replica-log.ts";
 import { Segments } from "./segments.ts";
@@ -157,8 +163,12 @@ export async function openStore(
   segments.bind(log, pipeline);
   replica?.bind(pipeline, options.replication!.retainBytesMax);
   store = new Store({ log, lsm, memtable, pipeline, counts, segments, seed, options, replica });
-  const { replayedBytes, cutBytes } = recovered;
-  return { store, recovery: { replayedBytes, cutBytes, records: replay.records } };
+  return { store, recovery: summaryOf(recovered, replay.records) };
+}
+
+/** Numbers alone: what was recovered has the arenas in it. */
+function summaryOf({ replayedBytes, cutBytes }: Recovered, records: number): RecoverySummary {
+  return { replayedBytes, cutBytes, records };
 }
 
 function makeMemory(options: StoreOptions, walDirectory: string) {
