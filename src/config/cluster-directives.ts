@@ -81,6 +81,14 @@ export const CLUSTER = {
     default: "500",
     help: "Milliseconds for which replicas let their writer serve reads without asking them. A failover waits at least so long.",
   }),
+  "read-mode": settable("cluster", choice("lease", "quorum"), {
+    default: "lease",
+    help: "How a writer makes sure that its reads are the newest. `lease`: replicas have promised it for a while. `quorum`: it asks them each time, so that not even a clock that runs wrong makes a read stale.",
+  }),
+  "cluster-quorum-timeout": settable("cluster", integer({ min: 100, max: 600_000 }), {
+    default: "5000",
+    help: "Milliseconds that a command waits for its quorum. Then a write that was not begun answers NOREPLICAS, one that was begun UNKNOWN, and a read TRYAGAIN.",
+  }),
   "cluster-zookeeper-session-timeout": fixed("cluster", integer({ min: 1000, max: 600_000 }), {
     default: "10000",
     help: "Milliseconds after which the ensemble gives a silent node up.",

@@ -4,6 +4,7 @@
  */
 import type { CurrentTopology } from "../cluster/current-topology.ts";
 import type { Forwarder } from "./forwarder.ts";
+import type { Authority } from "./node-authority.ts";
 import type { Router } from "./routing.ts";
 
 /** A connection to or from another node, as CLUSTER LINKS shows it. */
@@ -21,6 +22,7 @@ export interface ClusterNode {
   readonly id: string;
   readonly topology: CurrentTopology;
   readonly forwarder: Forwarder;
+  readonly authority: Authority;
   /** CLUSTER FAILOVER: begins a planned handover to this node; the error's text if it cannot. */
   requestHandover(): string | undefined;
   links(): readonly LinkDescription[];

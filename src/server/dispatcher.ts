@@ -20,6 +20,7 @@ import {
   FLAG_FAST,
   FLAG_NO_AUTH,
   FLAG_NO_MULTI,
+  FLAG_READONLY,
   FLAG_SKIP_MONITOR,
   FLAG_SKIP_SLOWLOG,
   FLAG_WRITE,
@@ -29,12 +30,14 @@ import {
 import { isCrossProtocol, unknownCommand, unknownSubcommand } from "./error-text.ts";
 import type { Handler, Handlers, ServerContext } from "./handler.ts";
 import { feedMonitors } from "./monitor.ts";
+import type { NodeAuthority } from "./node-authority.ts";
 import { DONE, type Router } from "./routing.ts";
 import type { Session } from "./session.ts";
 import { slowLogArguments } from "./slow-log.ts";
 import type { Statistics } from "./statistics.ts";
 import type { Transaction } from "./transaction.ts";
 import { upcomingKeys } from "./upcoming-keys.ts";
+import type { Effect } from "./withdraw-replies.ts";
 
 const NO_AUTH = "NOAUTH Authentication required.";
 const NOT_IN_MULTI = "ERR Command not allowed inside a transaction";
@@ -47,11 +50,13 @@ const FREQUENT = new Set(["set", "setex", "psetex", "del", "ping", "echo"]);
 export interface DispatcherOptions {
   readonly server: ServerContext;
   readonly handlers: Handlers;
+  /** Undefined: not a node of a cluster. */
+  readonly authority?: NodeAuthority | undefined;
 }
 
 export class Dispatcher {
   readonly #server: ServerContext;
-  readonly #store: Store;
+  #store: Store;
   readonly #clock: Clock;
   readonly #statistics: Statistics;
   readonly #handlers: readonly (Handler | undefined)[];
@@ -59,7 +64,10 @@ export class Dispatcher {
   readonly #isSlow: readonly boolean[];
   /** Undefined: not a node of a cluster, everything runs here. */
   readonly #router: Router | undefined;
+  readonly #authority: NodeAuthority | undefined;
   slowLogMicros = 10_000;
+  /** What the reply to the last command tells. */
+  effect: Effect = "none";
   /** The transaction that the current EXEC has run to its end. */
   #ran: Transaction | undefined = undefined;
 
@@ -69,6 +77,7 @@ export class Dispatcher {
     this.#clock = options.server.clock;
     this.#statistics = options.server.statistics;
     this.#router = options.server.cluster?.router;
+    this.#authority = options.authority;
     this.#handlers = bindHandlers(options.handlers);
     this.#isSlow = COMMANDS.map((spec) => !spec.has(FLAG_FAST) && !FREQUENT.has(spec.name));
   }
@@ -78,6 +87,9 @@ export class Dispatcher {
     const request = session.request;
     const reply = session.reply;
     const start = reply.length;
+    this.effect = "none";
+    const suspension = this.#authority?.suspension;
+    if (suspension !== undefined) return suspension;
     const spec = this.#specOf(session);
     if (spec === undefined) return undefined;
     const elsewhere = this.#router !== undefined && this.#goElsewhere(this.#router, session, spec);
@@ -90,10 +102,9 @@ export class Dispatcher {
       this.#queue(session, spec);
       return undefined;
     }
-    const paused = this.#pause(session, spec);
-    if (paused !== undefined) return paused;
-    const { throttled } = this.#store.housekeeping;
-    if (throttled !== undefined && mayWrite(session, spec)) return throttled;
+    const held = this.#hold(session, spec);
+    if (held !== undefined)
+      return typeof held === "string" ? this.#reject(session, spec, held) : held;
     session.lastCommand = spec;
     const isSlow = this.#isSlow[spec.id]!;
     const isTimed = this.#statistics.beginCall(spec.id, isSlow);
@@ -111,8 +122,13 @@ export class Dispatcher {
     }
     if (reply.isErrorAt(start)) this.#countError(spec, reply.lineAt(start));
     if (this.#server.clients.monitors.size > 0) this.#feedMonitors(session, spec, request);
-    if (session.suppressesReplies) session.dropReply(start);
+    if (session.replyMode.isSilent) session.dropReply(start);
     return undefined;
+  }
+
+  /** Commands run on `store` from now on. */
+  adopt(store: Store): void {
+    this.#store = store;
   }
 
   /** Runs the queued commands of EXEC one after the other within the unit that EXEC has begun. */
@@ -240,7 +256,7 @@ export class Dispatcher {
     if (session.transaction !== undefined) session.transaction.isDirty = true;
     session.reply.error(error);
     this.#statistics.countError(session.reply.lineAt(start).split(" ", 1)[0]!);
-    if (session.suppressesReplies) session.dropReply(start);
+    if (session.replyMode.isSilent) session.dropReply(start);
     return undefined;
   }
 
@@ -250,7 +266,20 @@ export class Dispatcher {
     transaction.requests.push(session.request.clone());
     const start = session.reply.length;
     session.reply.simple("QUEUED");
-    if (session.suppressesReplies) session.dropReply(start);
+    if (session.replyMode.isSilent) session.dropReply(start);
+  }
+
+  /** What to wait for before this command may run here, or why it may not. */
+  #hold(session: Session, spec: CommandSpec): Promise<void> | string | undefined {
+    const paused = this.#pause(session, spec);
+    if (paused !== undefined) return paused;
+    const { throttled } = this.#store.housekeeping;
+    if (throttled !== undefined && mayWrite(session, spec)) return throttled;
+    if (this.#authority === undefined) return undefined;
+    const effect = effectOf(session, spec);
+    const held = effect === "write" ? this.#authority.admit(session) : undefined;
+    if (held === undefined) this.effect = effect;
+    return held;
   }
 
   /** CLIENT PAUSE: what to wait for before this command may run. */
@@ -326,6 +355,13 @@ export class Dispatcher {
     this.#statistics.failed[spec.id]!++;
     this.#statistics.countError(line.split(" ", 1)[0]!);
   }
+}
+
+/** What the reply to a command that runs here tells. */
+function effectOf(session: Session, spec: CommandSpec): Effect {
+  if (mayWrite(session, spec)) return "write";
+  const isRead = spec.firstKey > 0 || spec.has(FLAG_READONLY) || spec.name === "exec";
+  return isRead ? "read" : "none";
 }
 
 /** Whether a command, or one of those that EXEC runs, is a write. */

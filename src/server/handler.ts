@@ -25,7 +25,8 @@ import type { WatchedKeys } from "./watched-keys.ts";
 
 export interface ServerContext {
   readonly config: Config;
-  readonly store: Store;
+  /** Another one after a node of a cluster has stepped down. */
+  store: Store;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly statistics: Statistics;
@@ -50,6 +51,7 @@ export interface ServerContext {
 
 export interface CommandContext {
   readonly server: ServerContext;
+  /** The server's. */
   readonly store: Store;
   readonly session: Session;
   readonly request: Request;

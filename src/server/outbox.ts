@@ -1,19 +1,36 @@
 /**
- * The replies of one session on their way out: tagged, held until their tags are committed, sent in order.
+ * The replies of one session on their way out: tagged, held until what they depend on is sure, sent in order.
  *
- *   reply buffer   [ 0 … gateEnds[0] … gateEnds[1] … length )     run i leaves when committed ≥ gateTags[i]
+ *   reply buffer   [ 0 … gateEnds[0] … gateEnds[1] … length )
+ *                  run i leaves when committed ≥ gateTags[i] and confirmed ≥ gateRounds[i]
  *
  * A reply that comes from another node has a hole in the buffer for its place; what follows the first open one waits.
  *
- * Invariant: gateEnds and gateTags ascend; what follows the last gate waits for it.
+ * On a node of a cluster each reply is marked with what it tells, so that those that wait can be withdrawn when nobody
+ * knows what will become of their frames.
+ *
+ * Invariant: gateEnds, gateTags and gateRounds ascend; what follows the last gate waits for it.
  */
 import type { Socket } from "bun";
 import { type Piece, ReplyWriter } from "../resp/reply-writer.ts";
 import type { Session } from "./session.ts";
 import type { Statistics } from "./statistics.ts";
+import { type Effect, type ReplyMark, type Withdrawal, withdraw } from "./withdraw-replies.ts";
 
 /** Replies of other nodes up to this length are sent together with what is around them. */
 const JOINED_BYTES_MAX = 16 * 1024;
+/** Marks of replies that have left are dropped when there are so many. */
+const TRIM_MARKS = 1024;
+
+/** How far what replies wait for has come. */
+export interface Passed {
+  /** Highest frame index that is committed. */
+  readonly committed: number;
+  /** Highest round of reads that is confirmed; 0 outside of clusters. */
+  readonly confirmed: number;
+  /** Grows with time: how long replies have waited is counted in it. */
+  readonly ticks: number;
+}
 
 export class Outbox {
   readonly reply = new ReplyWriter();
@@ -21,8 +38,16 @@ export class Outbox {
   readonly #statistics: Statistics;
   readonly #gateEnds: number[] = [];
   readonly #gateTags: number[] = [];
-  /** Bytes at the start whose gates have been passed. */
+  readonly #gateRounds: number[] = [];
+  /** Bytes at the start whose gates have been passed, or that had none. */
   #passed = 0;
+  /** Bytes at the start that tag() has seen. */
+  #tagged = 0;
+  /** Replies from the first one that waits on, oldest first; their ends as of all bytes that there ever were. */
+  readonly #marks: ReplyMark[] = [];
+  #consumed = 0;
+  /** Passed.ticks when the oldest gate became so. */
+  waitsSinceTick = 0;
   /** The socket took less than it was given: wait for drain. */
   isBlocked = false;
   /** Bytes of replies that have left. */
@@ -44,25 +69,57 @@ export class Outbox {
     return this.reply.length === 0 && this.reply.pieces.length === 0;
   }
 
-  /** Tags what was written since the last call. True when it must wait for `tag` and nothing did before. */
-  tag(tag: number, committed: number): boolean {
+  /** The reply to one command ends here. */
+  mark(effect: Effect): void {
+    this.#marks.push({ end: this.#consumed + this.reply.length, effect });
+  }
+
+  /** Tags what was written since the last call. True when it must wait and nothing did before. */
+  tag(tag: number, round: number, passed: Passed): boolean {
     const end = this.reply.length;
-    const gates = this.#gateEnds.length;
-    if (tag > committed && (gates === 0 || tag > this.#gateTags[gates - 1]!)) {
+    const last = this.#gateEnds.length - 1;
+    const isSure = tag <= passed.committed && round <= passed.confirmed;
+    if (last < 0) {
+      if (isSure) this.#marks.length = 0;
+      else this.#begin(end, tag, round, passed);
+    } else if (!isSure && (tag > this.#gateTags[last]! || round > this.#gateRounds[last]!)) {
       this.#gateEnds.push(end);
-      this.#gateTags.push(tag);
-      return gates === 0;
+      this.#gateTags.push(Math.max(tag, this.#gateTags[last]!));
+      this.#gateRounds.push(Math.max(round, this.#gateRounds[last]!));
+    } else {
+      // Replies keep request order: these wait for the ones before them.
+      this.#gateEnds[last] = end;
     }
-    // Replies keep request order: these wait for the ones before them.
-    if (gates > 0) this.#gateEnds[gates - 1] = end;
-    return false;
+    this.#tagged = end;
+    return last < 0 && !isSure;
+  }
+
+  #begin(end: number, tag: number, round: number, passed: Passed): void {
+    this.#passed = this.#tagged;
+    this.waitsSinceTick = passed.ticks;
+    this.#gateEnds.push(end);
+    this.#gateTags.push(tag);
+    this.#gateRounds.push(round);
+  }
+
+  /**
+   * What waits will not be sure: writes are answered that their outcome is unknown, reads that they are to be tried
+   * again, in the places of their replies. Holes stay. REQUIRES: all that was written is tagged and marked.
+   */
+  withdraw(withdrawal: Withdrawal): void {
+    if (!this.isGated) return;
+    const from = this.#passed;
+    const marks = this.#marks.map(({ end, effect }) => ({ end: end - this.#consumed, effect }));
+    withdraw(this.reply, from, marks, withdrawal);
+    this.#clearGates();
+    this.#tagged = this.reply.length;
   }
 
   /** Sends all that may leave. */
-  send(committed: number): void {
+  send(passed: Passed): void {
     if (this.isBlocked) return;
     const { pieces } = this.reply;
-    let ready = this.#readyBytes(committed);
+    let ready = this.#readyBytes(passed);
     if (pieces[0]?.hole === "filled") ready -= this.#joinHoles(ready);
     while (pieces.length > 0 && !this.isBlocked && isReady(pieces[0]!, ready)) {
       const piece = pieces[0]!;
@@ -78,10 +135,16 @@ export class Outbox {
   clear(): void {
     this.reply.pieces.length = 0;
     this.reply.openHoles = 0;
+    this.#clearGates();
+    this.#consume(this.reply.length);
+  }
+
+  #clearGates(): void {
     this.#gateEnds.length = 0;
     this.#gateTags.length = 0;
+    this.#gateRounds.length = 0;
+    this.#marks.length = 0;
     this.#passed = 0;
-    this.reply.consume(this.reply.length);
   }
 
   /** Sends buffer[0, count); returns the bytes that have left. */
@@ -99,7 +162,9 @@ export class Outbox {
 
   #consume(count: number): void {
     this.reply.consume(count);
+    this.#consumed += count;
     this.#passed = Math.max(0, this.#passed - count);
+    this.#tagged = Math.max(0, this.#tagged - count);
     for (let i = 0; i < this.#gateEnds.length; i++) this.#gateEnds[i]! -= count;
   }
 
@@ -139,14 +204,34 @@ export class Outbox {
     this.sentBytes += written;
   }
 
-  /** Bytes at the start of `reply` whose tags are committed; forgets the gates they pass. */
-  #readyBytes(committed: number): number {
+  /** Bytes at the start of `reply` that may leave; forgets the gates they pass. */
+  #readyBytes(passed: Passed): number {
     if (this.#gateEnds.length === 0) return this.reply.length;
-    while (this.#gateEnds.length > 0 && this.#gateTags[0]! <= committed) {
+    while (this.#isFirstPassed(passed)) {
       this.#passed = this.#gateEnds.shift()!;
       this.#gateTags.shift();
+      this.#gateRounds.shift();
+      this.waitsSinceTick = passed.ticks;
     }
+    this.#trimMarks();
     return this.#gateEnds.length === 0 ? this.reply.length : this.#passed;
+  }
+
+  #isFirstPassed({ committed, confirmed }: Passed): boolean {
+    if (this.#gateEnds.length === 0) return false;
+    return this.#gateTags[0]! <= committed && this.#gateRounds[0]! <= confirmed;
+  }
+
+  #trimMarks(): void {
+    const marks = this.#marks;
+    if (this.#gateEnds.length === 0) {
+      marks.length = 0;
+    } else if (
+      marks.length > TRIM_MARKS &&
+      marks[TRIM_MARKS]!.end <= this.#consumed + this.#passed
+    ) {
+      marks.splice(0, TRIM_MARKS);
+    }
   }
 }
 

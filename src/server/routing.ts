@@ -207,7 +207,7 @@ export class ClusterRouter implements Router {
     if (session.routing?.isPeer === true) return `MOVED ${slot} :0`;
     if (set.writer === undefined) return noWriter(slot);
     this.#redirects++;
-    if (!session.suppressesReplies) this.#tell(session, slot);
+    if (!session.replyMode.isSilent) this.#tell(session, slot);
     const { host, port } = set.writer;
     return `MOVED ${slot} ${formatAddress(host, port)}`;
   }
@@ -226,7 +226,7 @@ export class ClusterRouter implements Router {
   #tells(session: Session, slot: number): boolean {
     if (this.#alwaysTells(session)) return true;
     // A client that gets no replies cannot be told.
-    if (session.suppressesReplies) return false;
+    if (session.replyMode.isSilent) return false;
     if (this.#isStillTold(session, slot)) return true;
     if (this.#config.get("cluster-redirect") === "forward") return false;
     if (session.reply.protocol === 3 || session.libraryName !== "") return false;
@@ -299,7 +299,7 @@ export class ClusterRouter implements Router {
         });
       });
     }
-    if (session.suppressesReplies) {
+    if (session.replyMode.isSilent) {
       session.dropReply(session.reply.length);
       send(() => undefined);
       return DONE;
@@ -312,7 +312,7 @@ export class ClusterRouter implements Router {
   #giveAnswer(session: Session, routing: SessionRouting): typeof DONE {
     const answer = routing.answer!;
     routing.answer = undefined;
-    if (session.suppressesReplies) session.dropReply(session.reply.length);
+    if (session.replyMode.isSilent) session.dropReply(session.reply.length);
     else session.fill(session.reply.openHole(), answer);
     return DONE;
   }

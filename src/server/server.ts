@@ -24,6 +24,7 @@ import type { ServerContext } from "./handler.ts";
 import { MemoryGauge } from "./info-memory.ts";
 import { LatencyMonitor } from "./latency-monitor.ts";
 import { isLoopback, listenAddresses, PROTECTED_MODE_REPLY } from "./network.ts";
+import { NodeAuthority } from "./node-authority.ts";
 import { PeerLink } from "./peer-link.ts";
 import { ClusterRouter, type Router } from "./routing.ts";
 import { BATCH_REQUESTS, Session } from "./session.ts";
@@ -59,6 +60,10 @@ export class Server {
   readonly #context: ServerContext;
   readonly #dispatcher: Dispatcher;
   readonly #host: SessionHost;
+  /** Undefined: not a node of a cluster, every command may run and every reply that is committed may leave. */
+  readonly #authority: NodeAuthority | undefined;
+  /** Those of other nodes' clients too. */
+  readonly #sessions = new Set<Session>();
   readonly #listeners: TCPSocketListener<Session | undefined>[] = [];
   readonly #ticker: Timer;
   readonly #keys = {
@@ -105,32 +110,59 @@ export class Server {
       runTransaction: (session) => this.#dispatcher.runTransaction(session),
       shutdown: () => options.onShutdown(),
     };
-    this.#dispatcher = new Dispatcher({ server: this.#context, handlers: COMMAND_HANDLERS });
+    this.#authority = node && this.#makeAuthority(node);
+    this.#dispatcher = new Dispatcher({
+      ...{ server: this.#context, handlers: COMMAND_HANDLERS },
+      authority: this.#authority,
+    });
+    this.#host = this.#makeHost(this.#context);
+    this.#followConfig();
+    this.#ticker = clock.every(TICK_MS, () => this.#tick());
+  }
+
+  #makeHost(server: ServerContext): SessionHost {
+    const { config, clock, largeBytes, onFatal } = this.#options;
+    const authority = this.#authority;
+    const dispatcher = this.#dispatcher;
     let isRunning = false;
-    this.#host = {
-      server: this.#context,
+    /** Whether the batch has read what only a writer may show. */
+    let hasRead = false;
+    let isWriters = false;
+    return {
+      server,
       limits: {
         get bulkBytesMax() {
-          return Math.min(config.get("proto-max-bulk-len"), store.valueBytesMax);
+          return Math.min(config.get("proto-max-bulk-len"), server.store.valueBytesMax);
         },
         get requestBytesMax() {
           return config.get("client-query-buffer-limit");
         },
       },
       batch: Array.from({ length: BATCH_REQUESTS }, () => new Request()),
-      largeBytes: options.largeBytes,
+      largeBytes,
       warm: (count) => this.#warm(count),
       get committed() {
-        return store.committed;
+        return server.store.committed;
+      },
+      get confirmed() {
+        return authority?.confirmed ?? 0;
+      },
+      get ticks() {
+        return authority?.ticks ?? 0;
       },
       get batchTag() {
-        return store.tag;
+        return server.store.tag;
+      },
+      get batchRound() {
+        return hasRead ? authority!.roundOfReads() : 0;
       },
       beginBatch: (session) => {
         assert(!isRunning, "one session runs at a time");
         isRunning = true;
-        store.beginBatch();
-        session.lastActiveMs = store.nowMs;
+        hasRead = false;
+        isWriters = authority?.isServing === true;
+        server.store.beginBatch();
+        session.lastActiveMs = server.store.nowMs;
       },
       endBatch: () => {
         isRunning = false;
@@ -139,18 +171,68 @@ export class Server {
         return isRunning;
       },
       continueLater: (session) => clock.immediate(() => session.sendNow()),
-      execute: (session) => this.#dispatcher.execute(session),
+      execute:
+        authority === undefined
+          ? (session) => dispatcher.execute(session)
+          : (session) => {
+              const wait = dispatcher.execute(session);
+              if (wait !== undefined) return wait;
+              session.outbox.mark(dispatcher.effect);
+              if (isWriters && dispatcher.effect !== "none") hasRead = true;
+              return undefined;
+            },
       sendSoon: (session) => this.#sendSoon(session),
       gate: (session) => this.#gated.push(session),
+      opened: (session) => this.#sessions.add(session),
       closed: (session) => this.#onClosed(session),
-      onFatal: (error) => options.onFatal(error),
+      onFatal,
     };
-    this.#followConfig();
-    this.#ticker = clock.every(TICK_MS, () => this.#tick());
+  }
+
+  #makeAuthority(node: ClusterNode): NodeAuthority {
+    const { config, clock, onFatal } = this.#options;
+    return new NodeAuthority({
+      ...{ authority: node.authority, clock, onFatal },
+      quorumTimeoutMs: () => config.get("cluster-quorum-timeout"),
+      confirmsAllReads: () => config.get("read-mode") === "quorum",
+      onConfirmed: () => this.onCommitted(),
+      onTick: (since) => {
+        for (const session of [...this.#gated])
+          if (session.outbox.isGated && session.outbox.waitsSinceTick < since) session.withdraw();
+      },
+    });
   }
 
   get context(): ServerContext {
     return this.#context;
+  }
+
+  /**
+   * This node has lost its role, or its store is to be replaced: replies that wait are withdrawn, and commands wait for
+   * resume(). Done when nothing runs on the store any more. REQUIRES: a node of a cluster.
+   */
+  async suspend(): Promise<void> {
+    const { clock } = this.#options;
+    // Within a batch: the batch ends first, and its replies wait.
+    while (this.#host.isRunning) await new Promise<void>((resolve) => clock.immediate(resolve));
+    this.#authority!.suspend();
+    const isQuiet = this.#context.store.suspend();
+    for (const session of [...this.#sessions]) {
+      if (session.outbox.isGated) session.withdraw();
+      session.unblockForRole();
+    }
+    await isQuiet;
+  }
+
+  /** `store` is the node's from now on. */
+  resume(store: Store): void {
+    const { config } = this.#options;
+    this.#context.store = store;
+    store.pipeline.policy = config.get("appendfsync");
+    store.resume();
+    for (const session of this.#sessions) session.adopt(store);
+    this.#dispatcher.adopt(store);
+    this.#authority!.resume();
   }
 
   /** Starts to accept connections. Throws StartupError when an address cannot be used. */
@@ -197,6 +279,7 @@ export class Server {
     this.#isStopping = true;
     for (const listener of this.#listeners) listener.stop();
     this.#ticker.cancel();
+    this.#authority?.stop();
     const { clock } = this.#options;
     const { clients } = this.#context;
     clients.unpause();
@@ -251,6 +334,7 @@ export class Server {
   }
 
   #onClosed(session: Session): void {
+    this.#sessions.delete(session);
     const { clients, limits, watchedKeys } = this.#context;
     if (clients.get(session.id) === undefined) return;
     limits.forget(session);
@@ -289,7 +373,7 @@ export class Server {
       keys.ends[keys.count] = request.ends[1]!;
       keys.count++;
     }
-    this.#options.store.warm(keys);
+    this.#context.store.warm(keys);
   }
 
   #followConfig(): void {
@@ -317,13 +401,13 @@ export class Server {
       for (const session of this.#context.clients.all()) session.isAuthenticated = true;
     });
     config.onChange("appendfsync", (policy) => {
-      this.#options.store.pipeline.policy = policy;
+      this.#context.store.pipeline.policy = policy;
     });
   }
 
   #tick(): void {
-    const { clock, store } = this.#options;
-    const { clients, limits, statistics } = this.#context;
+    const { clock } = this.#options;
+    const { clients, limits, statistics, store } = this.#context;
     statistics.tick();
     this.#context.memory.read();
     store.housekeeping.maintain();
@@ -338,6 +422,7 @@ function clusterContext(node: ClusterNode, router: Router): ClusterContext {
   return {
     id: node.id,
     topology: node.topology,
+    authority: node.authority,
     forwarder: node.forwarder,
     requestHandover: () => node.requestHandover(),
     links: () => node.links(),

@@ -10,19 +10,23 @@
  * from being read.
  */
 import type { Socket } from "bun";
+import { assert } from "../base/assert.ts";
 import { freeBuffer } from "../base/slab-pool.ts";
 import type { Piece, ReplyWriter } from "../resp/reply-writer.ts";
 import { Request } from "../resp/request.ts";
 import { ParseStatus, RequestParser, TOO_BIG_REQUEST } from "../resp/request-parser.ts";
 import { UnitWork } from "../store/interrupt.ts";
+import type { Store } from "../store/store.ts";
 import type { CommandSpec } from "./command-table.ts";
 import type { CommandContext } from "./handler.ts";
 import { LargeMemory } from "./large-memory.ts";
 import { Outbox } from "./outbox.ts";
+import { ReplyMode } from "./reply-mode.ts";
 import { formatAddress, type SessionHost, type UnblockOutcome } from "./session-host.ts";
 import type { SessionRouting } from "./session-routing.ts";
 import type { Statistics } from "./statistics.ts";
 import type { Transaction } from "./transaction.ts";
+import { WITHDRAWN, WITHDRAWN_FROM_PEER } from "./withdraw-replies.ts";
 
 /** Unsent reply bytes at which a session stops running commands until the client has read some. */
 const OUTPUT_PENDING_MAX = 1 << 20;
@@ -63,7 +67,7 @@ export class Session {
   /** No more commands: close once all replies have left. */
   isClosing = false;
   /** Passed to every handler; one object for the session's whole life. */
-  readonly context: CommandContext;
+  readonly context: CommandContext & { store: Store };
   /** Slow work of the current command. */
   readonly work = new UnitWork();
   readonly address: string;
@@ -83,13 +87,15 @@ export class Session {
   /** In a cluster: what routing knows about the connection. */
   routing: SessionRouting | undefined = undefined;
   isWatchBroken = false;
+  /** Its blocking command has been ended by a change of the node's role, and has not been answered. */
+  #isUnblocked = false;
+  /** On the monotonic clock: since when its write waits for the node to take it; 0: none does. */
+  heldSinceMs = 0;
   isMonitor = false;
   /** CLIENT NO-EVICT and NO-TOUCH: remembered for CLIENT LIST; nothing is evicted here. */
   isNoEvict = false;
   isNoTouch = false;
-  /** CLIENT REPLY. */
-  replyMode: "on" | "off" | "skip" = "on";
-  #skipsNext = false;
+  readonly replyMode = new ReplyMode();
   readonly #statistics: Statistics;
 
   constructor(id: number, socket: Socket<Session>, host: SessionHost) {
@@ -104,6 +110,7 @@ export class Session {
     this.address = formatAddress(socket.remoteAddress, socket.remotePort);
     this.connectedMs = host.server.clock.monotonicMs();
     this.lastActiveMs = host.server.store.nowMs;
+    host.opened(this);
     const session = this;
     this.context = {
       server: host.server,
@@ -125,26 +132,10 @@ export class Session {
     this.parser.isTrusted = value;
   }
 
-  /** True while CLIENT REPLY keeps the current command's reply from the client. */
-  get suppressesReplies(): boolean {
-    return this.replyMode !== "on" || this.#skipsNext;
-  }
-
-  /** Takes back the reply that starts at `start`, and ends CLIENT REPLY SKIP after the command it was for. */
+  /** Takes back the reply that starts at `start`, for CLIENT REPLY. */
   dropReply(start: number): void {
     this.reply.truncate(start);
-    if (this.replyMode === "skip") {
-      this.replyMode = "on";
-      this.#skipsNext = true;
-    } else {
-      this.#skipsNext = false;
-    }
-  }
-
-  /** CLIENT REPLY ON: its own reply is sent, also behind SKIP. */
-  sendReplies(): void {
-    this.replyMode = "on";
-    this.#skipsNext = false;
+    this.replyMode.next();
   }
 
   /** RESET: as the connection began. */
@@ -152,7 +143,7 @@ export class Session {
     this.reply.protocol = 2;
     this.transaction = undefined;
     this.name = "";
-    this.sendReplies();
+    this.replyMode.set("on");
     this.isMonitor = false;
     this.isNoEvict = false;
     this.isNoTouch = false;
@@ -253,6 +244,27 @@ export class Session {
     this.#continue();
   }
 
+  /** Nobody can say what becomes of the frames that replies wait for (Outbox.withdraw). REQUIRES: it is not running. */
+  withdraw(): void {
+    assert(!this.#isRunning, "replies withdrawn from a session that runs");
+    this.outbox.withdraw(this.routing?.isPeer === true ? WITHDRAWN_FROM_PEER : WITHDRAWN);
+    this.release();
+  }
+
+  /** Ends the wait of a blocking command: the node's role changes. */
+  unblockForRole(): void {
+    this.#isUnblocked = this.unblock !== undefined;
+    this.unblock?.("role");
+  }
+
+  /** Another store is the node's now: what was prepared for the waiting command is void, and keys may have changed. */
+  adopt(store: Store): void {
+    this.context.store = store;
+    if (!this.#isUnblocked) this.work.clear();
+    this.#isUnblocked = false;
+    if (this.watchedKeys.size > 0) this.isWatchBroken = true;
+  }
+
   /** The reply that has its place in `hole` is there. Takes `encoded`. */
   fill(hole: Piece, encoded: Buffer): void {
     if (this.#isClosed) return;
@@ -265,7 +277,8 @@ export class Session {
   sendUnasked(encoded: Buffer): void {
     if (this.#isClosed) return;
     this.reply.raw(encoded);
-    if (!this.#isRunning) this.flush(0);
+    this.outbox.mark("none");
+    if (!this.#isRunning) this.flush(0, 0);
   }
 
   /** Runs what has arrived, until it must wait or nothing whole is left. */
@@ -279,7 +292,7 @@ export class Session {
     }
     this.#isRunning = false;
     this.#host.endBatch();
-    this.flush(this.#host.batchTag);
+    this.flush(this.#host.batchTag, this.#host.batchRound);
     this.#admitLarge();
   }
 
@@ -304,7 +317,7 @@ export class Session {
     this.#statistics.queryBufferDisconnections++;
     this.reply.error(TOO_BIG_REQUEST);
     this.isClosing = true;
-    this.flush(0);
+    this.flush(0, 0);
   }
 
   /** Gives back the memory of large arguments and values once nothing refers to them. */
@@ -398,7 +411,7 @@ export class Session {
 
   /** Sends what may leave; true when the client is not reading and the session must wait. */
   #isOutputStuck(): boolean {
-    this.flush(this.#host.batchTag);
+    this.flush(this.#host.batchTag, this.#host.batchRound);
     if (!this.#isOutputFull) return false;
     this.#pause();
     return true;
@@ -434,28 +447,28 @@ export class Session {
     }
     this.#isRunning = false;
     this.#host.endBatch();
-    this.flush(this.#host.batchTag);
+    this.flush(this.#host.batchTag, this.#host.batchRound);
     this.#admitLarge();
     this.#resumeIfReady();
     this.#closeIfAnswered();
   }
 
   /** Tags what was written since the last flush and sends all that may leave. */
-  flush(tag: number): void {
+  flush(tag: number, round: number): void {
     const outbox = this.outbox;
     if (outbox.isEmpty) {
       this.#releaseLarge();
       if (this.isClosing && !this.#isParked && !this.#isClosed) this.socket.end();
       return;
     }
-    if (outbox.tag(tag, this.#host.committed)) this.#host.gate(this);
+    if (outbox.tag(tag, round, this.#host)) this.#host.gate(this);
     if (outbox.isGated || this.isClosing || this.reply.length > SENT_SOON_BYTES_MAX) this.#send();
     else this.#host.sendSoon(this);
   }
 
   #send(): void {
     if (this.#isClosed) return;
-    this.outbox.send(this.#host.committed);
+    this.outbox.send(this.#host);
     this.#releaseLarge();
     if (this.outbox.isEmpty && this.isClosing && !this.#isParked) this.socket.end();
   }

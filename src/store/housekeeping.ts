@@ -6,6 +6,7 @@
 import type { Timer } from "../base/clock.ts";
 import type { ExpiredBatch } from "../lsm/storage-job.ts";
 import { ExpirySweep } from "./expiry-sweep.ts";
+import { SUSPENDED } from "./interrupt.ts";
 import type { Store } from "./store.ts";
 import type { StoreParts } from "./store-parts.ts";
 
@@ -77,7 +78,8 @@ export class Housekeeping {
     if (pressure === 0 || this.throttled !== undefined) return;
     this.throttled = new Promise((resolve) => {
       const check = (): void => {
-        if (lsm.writePressure >= 1 && !this.#isClosing && this.refusal === undefined) {
+        const isOver = this.#isClosing || this.#store.isSuspended || this.refusal !== undefined;
+        if (lsm.writePressure >= 1 && !isOver) {
           options.clock.after(THROTTLE_MS_MAX, check);
           return;
         }
@@ -95,7 +97,7 @@ export class Housekeeping {
    */
   async logRoom(): Promise<void> {
     const { segments, lsm, options } = this.#parts;
-    while (segments.isShort) await segments.arenaFreed();
+    while (segments.isShort && !this.#store.isSuspended) await segments.arenaFreed();
     const waitMs = Math.min(1, lsm.writePressure * LARGE_PRESSURE) * LARGE_WAIT_MS_MAX;
     if (waitMs > 0) await new Promise<void>((resolve) => options.clock.after(waitMs, resolve));
   }
@@ -152,7 +154,9 @@ export class Housekeeping {
   }
 
   #report(work: Promise<void>): void {
-    work.catch((error: Error) => this.#parts.options.onFatal(error));
+    work.catch((error: Error) => {
+      if (error !== SUSPENDED) this.#parts.options.onFatal(error);
+    });
   }
 
   /** Refuses writes, or takes them again. */

@@ -70,3 +70,5 @@ export const OUT_OF_MEMORY = new Refusal(
   "OOM the values of this command need more memory than maxmemory leaves for them",
 );
 export const TOO_LARGE = new Refusal("ERR the transaction is larger than one log segment");
+/** The store takes no units now: a node changes its role. Seen only by what runs beside commands. */
+export const SUSPENDED = new Refusal("TRYAGAIN the node changes its role");

@@ -227,6 +227,11 @@ export class Segments {
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
+  /** Whoever waits for an arena looks again now. */
+  letGo(): void {
+    this.#wake();
+  }
+
   /** Resolves when a flush has ended, so that roll() can be tried again. */
   arenaFreed(): Promise<void> {
     return new Promise((resolve) => {

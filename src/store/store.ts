@@ -28,6 +28,7 @@ import {
 } from "./interrupt.ts";
 import { type KeyBatch, ownQuery, Records } from "./records.ts";
 import type { ReplicaLog } from "./replica-log.ts";
+import { Rest } from "./rest.ts";
 import { KeyScan, type ScanPage } from "./scan.ts";
 import type { StoreParts } from "./store-parts.ts";
 import { type Fold, PiecesFold, SYNC_BYTES_MAX, Values } from "./values.ts";
@@ -54,6 +55,7 @@ export class Store {
   /** The batch's time: milliseconds since the epoch, never less than the log's clock. */
   nowMs = 0;
   expiredKeys = 0;
+  readonly #rest = new Rest();
   #watcher: ((bytes: Uint8Array, start: number, end: number) => void) | undefined = undefined;
 
   constructor(parts: StoreParts) {
@@ -196,7 +198,7 @@ export class Store {
 
   /** What has been loaded for a waiting unit stays in the cache until the next unit ends. */
   async #pinning(load: Promise<void>): Promise<void> {
-    await load;
+    await this.#rest.during(load);
     this.#hasPins = true;
   }
 
@@ -205,10 +207,33 @@ export class Store {
     return error instanceof Interrupt || error instanceof ColdReadError;
   }
 
+  /**
+   * No unit may run until resume(): who waits for an arena is let go, and units outside of commands end as SUSPENDED. Done
+   * when the store has come to rest, so that another one can take its place.
+   */
+  suspend(): Promise<void> {
+    const isAtRest = this.#rest.suspend();
+    this.#parts.segments.letGo();
+    return isAtRest;
+  }
+
+  resume(): void {
+    this.#rest.isSuspended = false;
+  }
+
+  get isSuspended(): boolean {
+    return this.#rest.isSuspended;
+  }
+
   /** Runs `action` as a unit outside any command, as often as interrupts demand. */
-  async runUnit(action: () => void): Promise<void> {
+  runUnit(action: () => void): Promise<void> {
+    return this.#rest.during(this.#runUnit(action));
+  }
+
+  async #runUnit(action: () => void): Promise<void> {
     const work = new UnitWork();
     for (;;) {
+      this.#rest.check();
       this.beginBatch();
       this.beginUnit(work);
       try {

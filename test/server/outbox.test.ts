@@ -31,6 +31,8 @@ class Harness {
   sent = "";
   room = Number.POSITIVE_INFINITY;
   committed = 0;
+  readonly confirmed = 0;
+  readonly ticks = 0;
   newestTag = 0;
   batchTag = 0;
   /** Bytes that may be sent at most: up to the first reply that waits. */
@@ -89,15 +91,15 @@ class Harness {
     } else if (each.do === "commit") {
       this.flush();
       this.committed = this.newestTag;
-      this.outbox.send(this.committed);
+      this.outbox.send(this);
     } else {
       this.flush();
     }
   }
 
   flush(): void {
-    if (!this.outbox.isEmpty) this.outbox.tag(this.batchTag, this.committed);
-    this.outbox.send(this.committed);
+    if (!this.outbox.isEmpty) this.outbox.tag(this.batchTag, 0, this);
+    this.outbox.send(this);
     this.batchTag = 0;
   }
 

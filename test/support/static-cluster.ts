@@ -18,6 +18,7 @@ import { Config } from "../../src/config/config.ts";
 import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
 import type { Forwarder, ForwardUnit } from "../../src/server/forwarder.ts";
 import { REFUSED, UNKNOWN } from "../../src/server/forwarder.ts";
+import type { Admission, Authority } from "../../src/server/node-authority.ts";
 import type { PeerLink } from "../../src/server/peer-link.ts";
 import { Server } from "../../src/server/server.ts";
 import { openStore } from "../../src/store/open-store.ts";
@@ -105,6 +106,18 @@ export class MemoryLinks {
   }
 }
 
+export class TestAuthority implements Authority {
+  isServing = true;
+  admission: Admission = "accept";
+  isLeaseValid = true;
+  /** Rounds that wait for a test to end them. */
+  readonly rounds: ((isConfirmed: boolean) => void)[] = [];
+
+  confirm(): Promise<boolean> {
+    return new Promise((resolve) => this.rounds.push(resolve));
+  }
+}
+
 export interface ClusterMember {
   readonly id: string;
   readonly port: number;
@@ -113,6 +126,8 @@ export interface ClusterMember {
   readonly server: Server;
   readonly config: Config;
   readonly topology: CurrentTopology;
+  /** What the node knows of its own role; a writer with its quorum until a test says otherwise. */
+  readonly authority: TestAuthority;
   /** Replies of requestHandover(), and how often it was asked. */
   handovers: number;
 }
@@ -274,6 +289,7 @@ export class StaticCluster {
       store,
       config,
       topology,
+      authority: new TestAuthority(),
       handovers: 0,
       get server() {
         return server!;
@@ -292,6 +308,7 @@ export class StaticCluster {
         id,
         topology,
         forwarder: this.links.forwarderOf(id),
+        authority: member.authority,
         requestHandover: () => {
           member.handovers++;
           return undefined;

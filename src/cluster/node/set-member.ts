@@ -50,6 +50,8 @@ export interface SetMemberEvents {
    * runs any more; then readers get what others commit.
    */
   onStepDown(): Promise<void>;
+  /** The log takes frames of others again; another store may be the node's. Once after each onStepDown. */
+  onFollow(): void;
   onDocument(document: ReplicaSetDocument): void;
   /** The log cannot bring `nodeId` up to date. Repeated. */
   onCheckpointNeeded(nodeId: string): void;
@@ -375,6 +377,7 @@ export class SetMember {
     this.#work.add(async () => {
       await isQuiet;
       await log.follow(commit, last);
+      events.onFollow();
     });
   }
 

@@ -118,12 +118,12 @@ function unpause({ server, reply }: CommandContext): void {
 
 function replyMode({ session, request, reply }: CommandContext): void {
   if (isWord(request, 2, "on")) {
-    session.sendReplies();
+    session.replyMode.set("on");
     reply.ok();
   } else if (isWord(request, 2, "off")) {
-    session.replyMode = "off";
+    session.replyMode.set("off");
   } else if (isWord(request, 2, "skip")) {
-    if (session.replyMode !== "off") session.replyMode = "skip";
+    session.replyMode.set("skip");
   } else {
     reply.error(SYNTAX_ERROR);
   }

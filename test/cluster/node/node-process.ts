@@ -77,6 +77,7 @@ const node: ClusterNode = await ClusterNode.start({
       for (const each of gated.splice(0)) each.answer(503);
       return running === 0 ? Promise.resolve() : new Promise((resolve) => whenQuiet.push(resolve));
     },
+    onFollow: () => undefined,
     onDocument: () => undefined,
     onCheckpointNeeded: () => undefined,
     onFatal,

@@ -138,6 +138,7 @@ class MemberWorld extends CoordinatedWorld {
         this.told.push("step down");
         return Promise.resolve();
       },
+      onFollow: () => undefined,
       onDocument: () => undefined,
       onCheckpointNeeded: () => undefined,
       onFatal: (error) => this.told.push(error.message),

@@ -106,6 +106,7 @@ export class ClusterServer {
         onPause: () => undefined,
         onResume: () => undefined,
         onStepDown: () => this.#onStepDown(),
+        onFollow: () => undefined,
         onDocument: () => undefined,
         onCheckpointNeeded: (nodeId) => this.#options.onCheckpointNeeded(nodeId),
         onFatal: (error) => life.exit(error),
