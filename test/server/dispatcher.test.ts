@@ -5,6 +5,7 @@ import type { Request } from "../../src/resp/request.ts";
 import { COMMANDS, lookup } from "../../src/server/command-table.ts";
 import { Dispatcher } from "../../src/server/dispatcher.ts";
 import type { ServerContext } from "../../src/server/handler.ts";
+import { ReplyMode } from "../../src/server/reply-mode.ts";
 import type { Session } from "../../src/server/session.ts";
 import { Statistics } from "../../src/server/statistics.ts";
 import { Transaction } from "../../src/server/transaction.ts";
@@ -40,6 +41,7 @@ class Fixture {
       reply: new ReplyWriter(),
       isAuthenticated: true,
       work: { clear() {} },
+      replyMode: new ReplyMode(),
     } as unknown as Session;
   }
 
