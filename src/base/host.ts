@@ -17,9 +17,14 @@ export interface Host {
   readonly memoryBytes: number;
   readonly executable: string;
   readonly runtime: string;
+  /** Of the kernel: another one after the machine was started anew. */
+  readonly bootId: string;
+  /** IPv4 addresses that other machines may reach. */
+  readonly addresses: readonly string[];
   cpu(): CpuReading;
 }
 
+const BOOT_ID = "/proc/sys/kernel/random/boot_id";
 /** The kernel's unit in /proc. */
 const TICK_MICROS = 10_000;
 /** Fields of /proc/<pid>/stat behind the name in parentheses. */
@@ -32,6 +37,18 @@ export class SystemHost implements Host {
   readonly memoryBytes = os.totalmem();
   readonly executable = process.execPath;
   readonly runtime = `bun-${Bun.version}`;
+
+  get bootId(): string {
+    // Where the kernel does not say, every start is taken for one of the machine.
+    return fs.existsSync(BOOT_ID) ? fs.readFileSync(BOOT_ID, "latin1").trim() : crypto.randomUUID();
+  }
+
+  get addresses(): readonly string[] {
+    return Object.values(os.networkInterfaces())
+      .flatMap((each) => each ?? [])
+      .filter(({ family, internal }) => family === "IPv4" && !internal)
+      .map(({ address }) => address);
+  }
 
   cpu(): CpuReading {
     const { user, system } = process.cpuUsage();

@@ -87,12 +87,12 @@ export class Session {
   /** In a cluster: what routing knows about the connection. */
   routing: SessionRouting | undefined = undefined;
   isWatchBroken = false;
-  /** Its blocking command has been ended by a change of the node's role, and has not been answered. */
+  /** A change of the node's role has ended its blocking command, which is still to be answered. */
   #isUnblocked = false;
   /** On the monotonic clock: since when its write waits for the node to take it; 0: none does. */
   heldSinceMs = 0;
   isMonitor = false;
-  /** CLIENT NO-EVICT and NO-TOUCH: remembered for CLIENT LIST; nothing is evicted here. */
+  /** CLIENT NO-EVICT and NO-TOUCH, for CLIENT LIST; nothing is evicted here. */
   isNoEvict = false;
   isNoTouch = false;
   readonly replyMode = new ReplyMode();
@@ -144,9 +144,7 @@ export class Session {
     this.transaction = undefined;
     this.name = "";
     this.replyMode.set("on");
-    this.isMonitor = false;
-    this.isNoEvict = false;
-    this.isNoTouch = false;
+    this.isMonitor = this.isNoEvict = this.isNoTouch = false;
   }
 
   get isClosed(): boolean {

@@ -3,7 +3,8 @@
  *
  *     suspend() ──► units outside of commands end as SUSPENDED ──► reads of blocks end ──► at rest
  */
-import { SUSPENDED } from "./interrupt.ts";
+import { SUSPENDED, UnitWork } from "./interrupt.ts";
+import type { Store } from "./store.ts";
 
 export class Rest {
   isSuspended = false;
@@ -31,6 +32,25 @@ export class Rest {
     } finally {
       this.#busy--;
       if (this.#busy === 0) for (const resolve of this.#onQuiet.splice(0)) resolve();
+    }
+  }
+}
+
+/** Runs `action` as a unit outside any command, as often as interrupts demand. */
+export async function runUnit(store: Store, rest: Rest, action: () => void): Promise<void> {
+  const work = new UnitWork();
+  for (;;) {
+    rest.check();
+    store.beginBatch();
+    store.beginUnit(work);
+    try {
+      action();
+      store.endUnit();
+      return;
+    } catch (error) {
+      store.abortUnit();
+      if (!store.isInterrupt(error)) throw error;
+      await store.resolve(error);
     }
   }
 }

@@ -19,16 +19,16 @@ import {
   COLD_READ,
   INDEX_FULL,
   Interrupt,
-  OUT_OF_MEMORY,
   PREPARING,
   Refusal,
   refusalOf,
   SEGMENT_FULL,
   UnitWork,
 } from "./interrupt.ts";
+import { forceLarge, holdLarge } from "./large-hold.ts";
 import { type KeyBatch, ownQuery, Records } from "./records.ts";
 import type { ReplicaLog } from "./replica-log.ts";
-import { Rest } from "./rest.ts";
+import { Rest, runUnit } from "./rest.ts";
 import { KeyScan, type ScanPage } from "./scan.ts";
 import type { StoreParts } from "./store-parts.ts";
 import { type Fold, PiecesFold, SYNC_BYTES_MAX, Values } from "./values.ts";
@@ -227,25 +227,7 @@ export class Store {
 
   /** Runs `action` as a unit outside any command, as often as interrupts demand. */
   runUnit(action: () => void): Promise<void> {
-    return this.#rest.during(this.#runUnit(action));
-  }
-
-  async #runUnit(action: () => void): Promise<void> {
-    const work = new UnitWork();
-    for (;;) {
-      this.#rest.check();
-      this.beginBatch();
-      this.beginUnit(work);
-      try {
-        action();
-        this.endUnit();
-        return;
-      } catch (error) {
-        this.abortUnit();
-        if (!this.isInterrupt(error)) throw error;
-        await this.resolve(error);
-      }
-    }
+    return this.#rest.during(runUnit(this, this.#rest, action));
   }
 
   /** Tells which keys come next: their lookups then wait less for memory. */
@@ -317,25 +299,13 @@ export class Store {
   #admit(length: number): void {
     const work = this.#work;
     // Who has written cannot wait.
-    if (this.#records.hasWrites) this.#force(work, length);
+    if (this.#records.hasWrites) forceLarge(this.#parts.options.largeBytes, work, length);
     else this.prepare(() => this.hold(work, length), `admit ${length}`);
   }
 
   /** Takes memory for large values and replies as soon as it is free; the owner of `work` gives it back. */
-  async hold(work: UnitWork, bytes: number): Promise<void> {
-    // Who holds some already must not wait for others, who may wait for it.
-    if (work.heldBytes > 0) {
-      this.#force(work, bytes);
-      return;
-    }
-    if (bytes > this.largeBytesMax) throw OUT_OF_MEMORY;
-    await this.#parts.options.largeBytes.acquire(bytes);
-    work.heldBytes += bytes;
-  }
-
-  #force(work: UnitWork, bytes: number): void {
-    if (!this.#parts.options.largeBytes.tryForce(bytes)) throw OUT_OF_MEMORY;
-    work.heldBytes += bytes;
+  hold(work: UnitWork, bytes: number): Promise<void> {
+    return holdLarge(this.#parts.options.largeBytes, work, bytes);
   }
 
   /** What one reply may take, and all large values together. */
