@@ -1,8 +1,9 @@
 /**
  * A node of a cluster, from its directory to its part in a replica set:
  *
- *     joinCluster ─► StoreLog ─► Registration ─► Formation ─► SetMember ⇄ PeerPort, PeerDirectory
- *     whose data?    the store   I am here       my set       the core
+ *     joinCluster ─► StoreLog ─► Registration ─► Formation ─► SetMember ⇄ PeerPort
+ *     whose data?    the store   I am here       my set       the core        ▲
+ *                                              TopologyReader ────────────────┘ where all nodes are
  *
  * Until it has found its set a node serves nothing; a spare may wait for ever.
  *
@@ -14,24 +15,32 @@ import type { Logger } from "../../base/logger.ts";
 import type { Store } from "../../store/store.ts";
 import type { Coordinator } from "../coordination/coordinator.ts";
 import type { NodeDocument, ReplicaSetDocument } from "../coordination/documents.ts";
+import { CurrentTopology } from "../current-topology.ts";
 import type { ReplicationOptions } from "../replication/options.ts";
+import { Topology } from "../topology.ts";
 import type { Address } from "../transport/transport.ts";
 import { Formation, type SetShape } from "./formation.ts";
 import { type JoinedCluster, joinCluster } from "./join-cluster.ts";
-import { PeerDirectory } from "./peer-directory.ts";
 import { Registration } from "./registration.ts";
 import { type Peers, SetMember, type SetMemberEvents } from "./set-member.ts";
 import { StoreLog, type StoreLogOptions } from "./store-log.ts";
+import { TopologyReader } from "./topology-reader.ts";
 
 const NONCE_BYTES = 16;
 
 export type PeerReceiver = Pick<SetMember, "receive" | "onLink">;
 
+export interface PeerAddress extends Address {
+  /** A member or learner of this node's own set. */
+  readonly isOfSet: boolean;
+}
+
 /** Connections to the other nodes. */
 export interface PeerPort extends Peers {
   /** Once; before it messages are lost. */
   start(receiver: PeerReceiver): void;
-  setPeers(addresses: ReadonlyMap<string, Address>): void;
+  /** All nodes of the cluster whose address is known, without this one. */
+  setPeers(peers: ReadonlyMap<string, PeerAddress>): void;
 }
 
 export interface NodeIdentity {
@@ -69,9 +78,12 @@ export class ClusterNode {
   readonly #joined: JoinedCluster;
   readonly #log: StoreLog;
   readonly #peers: PeerPort;
-  readonly #directory: PeerDirectory;
+  readonly #reader: TopologyReader;
   readonly #registration: Registration;
   readonly #formation: Formation;
+  /** Who owns which slot, as far as this node knows; version 0 until all documents have been read. */
+  readonly topology = new CurrentTopology(new Topology(0, []));
+  #addresses: ReadonlyMap<string, Address> = new Map();
   #member: SetMember | undefined = undefined;
   #document: ReplicaSetDocument | undefined = undefined;
   /** Told when a handover has ended: whether the role was given away. */
@@ -85,10 +97,16 @@ export class ClusterNode {
     const { coordinator, clock, logger, address, bootId, shape } = options;
     const { nodeId, incarnation } = this.identity;
     this.#peers = options.openPeerPort(this.identity);
-    this.#directory = new PeerDirectory(coordinator, clock, (peers) => this.#peers.setPeers(peers));
+    const node: NodeDocument = { format: 1, id: nodeId, incarnation, bootId, ...address };
+    this.#reader = new TopologyReader({
+      ...{ coordinator, clock, logger, node, topology: this.topology },
+      onAddresses: (addresses) => {
+        this.#addresses = addresses;
+        this.#showPeers();
+      },
+    });
     this.#registration = new Registration({
-      ...{ coordinator, clock, logger },
-      node: { format: 1, id: nodeId, incarnation, bootId, ...address },
+      ...{ coordinator, clock, logger, node },
       newNonce: () => this.#newNonce(),
     });
     this.#formation = new Formation({
@@ -154,7 +172,8 @@ export class ClusterNode {
   async stop(): Promise<void> {
     this.#registration.stop();
     this.#formation.stop();
-    this.#directory.stop();
+    this.#reader.setServing(undefined);
+    this.#reader.stop();
     await this.#member?.stop();
     await this.#options.coordinator.close();
     await this.#log.close();
@@ -176,6 +195,10 @@ export class ClusterNode {
       persist: (next) => file.persist(next),
       events: {
         ...events,
+        onServe: (epoch) => {
+          this.#reader.setServing(epoch);
+          events.onServe(epoch);
+        },
         onPause: () => {
           this.#isHandingOver = true;
           events.onPause();
@@ -186,22 +209,30 @@ export class ClusterNode {
         },
         onStepDown: () => {
           this.#endHandover(true);
+          this.#reader.setServing(undefined);
           return events.onStepDown();
         },
-        onDocument: (document) => this.#onDocument(document),
+        onDocument: (document, version) => this.#onDocument(document, version),
       },
     });
     this.#member = member;
     this.#peers.start(member);
   }
 
-  #onDocument(document: ReplicaSetDocument): void {
+  #onDocument(document: ReplicaSetDocument, version: number): void {
     this.#document = document;
-    const others = [...document.members, ...document.learners]
-      .map(({ nodeId }) => nodeId)
-      .filter((nodeId) => nodeId !== this.identity.nodeId);
-    this.#directory.follow(others);
-    this.#options.events.onDocument(document);
+    this.#reader.noteOwnSet(document, version);
+    this.#showPeers();
+    this.#options.events.onDocument(document, version);
+  }
+
+  #showPeers(): void {
+    const { members = [], learners = [] } = this.#document ?? {};
+    const ofSet = new Set([...members, ...learners].map(({ nodeId }) => nodeId));
+    const peers = new Map<string, PeerAddress>();
+    for (const [nodeId, { host, port }] of this.#addresses)
+      peers.set(nodeId, { host, port, isOfSet: ofSet.has(nodeId) });
+    this.#peers.setPeers(peers);
   }
 
   #endHandover(isDone: boolean): void {

@@ -52,7 +52,8 @@ export interface SetMemberEvents {
   onStepDown(): Promise<void>;
   /** The log takes frames of others again; another store may be the node's. Once after each onStepDown. */
   onFollow(): void;
-  onDocument(document: ReplicaSetDocument): void;
+  /** As read, or as this node has written it. */
+  onDocument(document: ReplicaSetDocument, version: number): void;
   /** The log cannot bring `nodeId` up to date. Repeated. */
   onCheckpointNeeded(nodeId: string): void;
   /** The node must end; its disk stays as it is. */
@@ -114,11 +115,12 @@ export class SetMember {
     this.#work = new WorkQueue((error) => this.#fail(error));
     this.#document = new SetDocument(options.coordinator, options.setId, logger, {
       onDocument: (document, version) => {
-        this.#noteDocument(document);
+        this.#noteDocument(document, version);
         this.#deliver({ type: "document", document, version });
       },
       onWritten: (request, result, version) => {
-        if (result === "ok" && this.#proposed !== undefined) this.#noteDocument(this.#proposed);
+        if (result === "ok" && this.#proposed !== undefined)
+          this.#noteDocument(this.#proposed, version);
         this.#deliver({ type: "document-written", request, result, version });
       },
     });
@@ -329,9 +331,9 @@ export class SetMember {
     }
   }
 
-  #noteDocument(document: ReplicaSetDocument): void {
+  #noteDocument(document: ReplicaSetDocument, version: number): void {
     this.#isSetComplete = document.members.length >= document.replicationFactor;
-    this.#options.events.onDocument(document);
+    this.#options.events.onDocument(document, version);
   }
 
   #persist(promise: PersistedPromise): void {

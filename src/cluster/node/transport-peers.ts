@@ -11,7 +11,6 @@ import type { Logger } from "../../base/logger.ts";
 import type { Message } from "../replication/message.ts";
 import { decodeMessage, encodeMessage } from "../replication/message-codec.ts";
 import type {
-  Address,
   IncomingMessage,
   Link,
   LinkHandlers,
@@ -19,21 +18,31 @@ import type {
   Purpose,
   Transport,
 } from "../transport/transport.ts";
-import type { PeerPort, PeerReceiver } from "./cluster-node.ts";
+import type { PeerAddress, PeerPort, PeerReceiver } from "./cluster-node.ts";
 
 const PURPOSES: readonly Purpose[] = ["control", "replication"];
 const CHANNEL = 0;
 
+/** Purposes that others handle on the same transport, and to whom there are links for them. */
+export interface OtherPurposes {
+  readonly ofSet: readonly Purpose[];
+  readonly ofAll: readonly Purpose[];
+}
+
 export class TransportPeers implements PeerPort {
   readonly #transport: Transport;
   readonly #logger: Logger;
+  readonly #ofSet: readonly Purpose[];
+  readonly #ofAll: readonly Purpose[];
   /** Before there is one, messages are lost. */
   #receiver: PeerReceiver | undefined = undefined;
 
   /** REQUIRES: a transport that has no links yet. */
-  constructor(transport: Transport, logger: Logger) {
+  constructor(transport: Transport, logger: Logger, others: OtherPurposes) {
     this.#transport = transport;
     this.#logger = logger;
+    this.#ofSet = [...PURPOSES, ...others.ofSet, ...others.ofAll];
+    this.#ofAll = others.ofAll;
     for (const purpose of PURPOSES) transport.handle(purpose, this.#handlersOf(purpose));
   }
 
@@ -41,10 +50,12 @@ export class TransportPeers implements PeerPort {
     this.#receiver = receiver;
   }
 
-  setPeers(addresses: ReadonlyMap<string, Address>): void {
+  setPeers(peers: ReadonlyMap<string, PeerAddress>): void {
     const targets = new Map<string, PeerTarget>();
-    for (const [nodeId, { host, port }] of addresses)
-      targets.set(nodeId, { host, port, purposes: PURPOSES });
+    for (const [nodeId, { host, port, isOfSet }] of peers) {
+      const purposes = isOfSet ? this.#ofSet : this.#ofAll;
+      if (purposes.length > 0) targets.set(nodeId, { host, port, purposes });
+    }
     this.#transport.setPeers(targets);
   }
 

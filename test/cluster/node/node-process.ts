@@ -87,7 +87,7 @@ const node: ClusterNode = await ClusterNode.start({
       ...{ identity, address, clock, logger, onFatal, secret: Buffer.from("secret") },
       random: { bytes: random, fraction: Math.random },
     });
-    const peers = new TransportPeers(transport, logger);
+    const peers = new TransportPeers(transport, logger, { ofSet: [], ofAll: [] });
     transport.listen();
     return peers;
   },

@@ -25,14 +25,14 @@ function start() {
     const transport = network.start(nodeId, 1, { host: nodeId, port: 1 });
     const got: { from: string; message: Message; frames: string | undefined }[] = [];
     const links: string[] = [];
-    const peers = new TransportPeers(transport, world.logger);
+    const peers = new TransportPeers(transport, world.logger, { ofSet: [], ofAll: [] });
     peers.start({
       receive: (from, message, frames) =>
         got.push({ from, message, frames: frames && Buffer.from(frames).toString("hex") }),
       onLink: (node, isUp) => void links.push(`${node[0]} ${isUp ? "up" : "down"}`),
     });
     const other = nodeId === A ? B : A;
-    peers.setPeers(new Map([[other, { host: other, port: 1 }]]));
+    peers.setPeers(new Map([[other, { host: other, port: 1, isOfSet: true }]]));
     return { transport, peers, got, links };
   });
   world.until("connected", () => nodes.every(({ links }) => links.length === 1));
