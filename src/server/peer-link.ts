@@ -11,7 +11,6 @@
  * are gone.
  */
 import type { Socket } from "bun";
-import { assert } from "../base/assert.ts";
 import { ReplySplitter } from "../resp/reply-splitter.ts";
 import { type ForwardUnit, REFUSED, UNKNOWN, UNWATCHED } from "./forwarder.ts";
 import type { ServerContext } from "./handler.ts";
@@ -22,6 +21,7 @@ import { SessionRouting } from "./session-routing.ts";
 /** Sessions that wait for work. */
 const IDLE_MAX = 64;
 const MOVED = Buffer.from("-MOVED ");
+const MINUS = 0x2d;
 const OK = Buffer.from("+OK\r\n");
 
 interface PendingUnit {
@@ -72,6 +72,8 @@ class PeerSession {
   #input: Buffer[] = [];
   isWatching = false;
   isEnded = false;
+  /** What it is busy with: PeerLink's key. */
+  key = "";
 
   constructor(id: number, host: SessionHost, onIdle: (peer: PeerSession) => void) {
     this.#onIdle = onIdle;
@@ -89,8 +91,10 @@ class PeerSession {
 
   add(unit: ForwardUnit): void {
     // The sender has no other frame with this client and slot on its way: what was refused is settled.
-    if (!this.#pending.some((each) => each.unit.slot === unit.slot))
-      this.session.routing!.refusedSlots.delete(unit.slot);
+    const { refusedSlots } = this.session.routing!;
+    const isRefused = refusedSlots.has(unit.slot);
+    if (isRefused && !this.#pending.some((each) => each.unit.slot === unit.slot))
+      refusedSlots.delete(unit.slot);
     if (this.isIdle) this.session.reply.protocol = unit.protocol;
     this.#pending.push({ unit, replies: unit.requests, isRefused: false });
     this.#input.push(...unit.bytes);
@@ -109,11 +113,17 @@ class PeerSession {
     this.session.onClose();
     this.session.context.server.watchedKeys.removeAll(this.session);
     for (const { unit } of this.#pending.splice(0)) unit.settle(UNKNOWN);
+    this.#onIdle(this);
   }
 
   #onReply(bytes: Buffer): void {
-    const first = this.#pending[0]!;
-    if (bytes.subarray(0, MOVED.length).equals(MOVED)) first.isRefused = true;
+    const first = this.#pending[0];
+    if (first === undefined) {
+      // More requests than the sender said.
+      this.close();
+      return;
+    }
+    if (bytes[0] === MINUS && bytes.subarray(0, MOVED.length).equals(MOVED)) first.isRefused = true;
     first.replies--;
     if (first.replies > 0) return;
     this.#pending.shift();
@@ -138,10 +148,12 @@ export class PeerLink {
     { readonly peer: PeerSession; readonly slot: number; readonly epoch: number }
   >();
   readonly #idle: PeerSession[] = [];
+  readonly #unsubscribe: () => void;
   #isClosed = false;
 
   constructor(parts: PeerLinkParts) {
     this.#parts = parts;
+    this.#unsubscribe = parts.server.cluster!.topology.onChange(() => this.#endVoidWatches());
   }
 
   /** Executes units of one frame; each is settled when its reply may leave. */
@@ -159,6 +171,7 @@ export class PeerLink {
   /** The connection to the node has ended. */
   close(): void {
     this.#isClosed = true;
+    this.#unsubscribe();
     const watching = [...this.#watching.values()].map((each) => each.peer);
     for (const peer of [...watching, ...this.#busy.values(), ...this.#idle]) peer.close();
     this.#watching.clear();
@@ -203,6 +216,7 @@ export class PeerLink {
     let peer = this.#busy.get(key);
     if (peer !== undefined && !peer.isEnded) return peer;
     peer = this.#idle.pop() ?? this.#open();
+    peer.key = key;
     this.#busy.set(key, peer);
     return peer;
   }
@@ -221,11 +235,23 @@ export class PeerLink {
     return peer;
   }
 
+  /** Watches of slots that are not this node's any more, or in another epoch: their clients may never ask again. */
+  #endVoidWatches(): void {
+    if (this.#watching.size === 0) return;
+    const { cluster } = this.#parts.server;
+    for (const [client, { peer, slot, epoch }] of this.#watching) {
+      const set = cluster!.topology.value.ownerOf(slot);
+      if (set?.epoch === epoch && set.writer?.id === cluster!.id) continue;
+      this.#releaseWatch(client);
+      if (peer.isIdle) peer.close();
+    }
+  }
+
   #onIdle(peer: PeerSession): void {
     if (peer.isWatching || this.#isClosed) return;
-    assert(peer.session.watchedKeys.size === 0, "a session that is given back watches nothing");
-    for (const [key, each] of this.#busy) if (each === peer) this.#busy.delete(key);
-    if (this.#idle.length < IDLE_MAX && !peer.isEnded) this.#idle.push(peer);
+    if (this.#busy.get(peer.key) === peer) this.#busy.delete(peer.key);
+    const isFree = peer.session.watchedKeys.size === 0;
+    if (isFree && this.#idle.length < IDLE_MAX && !peer.isEnded) this.#idle.push(peer);
     else peer.close();
   }
 }

@@ -330,7 +330,8 @@ export class ClusterRouter implements Router {
     if (isMoved || set?.writer === undefined || session.routing?.isPeer === true) return route;
     const { writer, epoch } = set;
     const routing = this.#routingOf(session);
-    if (watch === undefined) routing.watch = { slot, nodeId: writer.id, epoch, isBroken: false };
+    if (watch === undefined)
+      routing.watch = { slot, nodeId: writer.id, epoch, set, isBroken: false };
     else if (watch.nodeId !== writer.id || watch.epoch !== epoch) watch.isBroken = true;
     return route;
   }
@@ -349,10 +350,9 @@ export class ClusterRouter implements Router {
     const watch = this.#liveWatch(session);
     if (watch === undefined) return;
     session.routing!.watch = undefined;
-    const set = this.#node.topology.value.ownerOf(watch.slot);
-    // Where the slot has another owner, the next WATCH or the end of the link finds the rest.
-    if (watch.nodeId === this.#node.id || set?.writer?.id !== watch.nodeId) return;
-    this.forwarding.send(session, unwatchPlan(watch.slot), set);
+    // It ends where it was taken, whoever owns the slot now.
+    if (watch.nodeId === this.#node.id) return;
+    this.forwarding.send(session, unwatchPlan(watch.slot), watch.set);
   }
 
   #routeExec(session: Session): Route {

@@ -1,4 +1,5 @@
 /** What routing keeps of one connection. Made when there is something to keep: most connections never miss. */
+import type { TopologySet } from "../cluster/topology.ts";
 import type { Lane } from "./forwarding.ts";
 
 /** Keys under WATCH lie in one slot, and at one node. */
@@ -6,6 +7,8 @@ export interface Watch {
   readonly slot: number;
   readonly nodeId: string;
   readonly epoch: number;
+  /** As it was then. */
+  readonly set: TopologySet;
   /** The owner, its epoch or the link has changed: EXEC answers nil. */
   isBroken: boolean;
 }

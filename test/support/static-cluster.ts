@@ -47,20 +47,41 @@ class TestClock extends SystemClock {
 /** What a link does with a frame. */
 export type LinkMode = "carry" | "refuse" | "lose-request" | "lose-reply";
 
+/** How members reach each other. */
+export interface ClusterLinks {
+  /** By the id of the node that is asked. */
+  readonly modes: Map<string, LinkMode>;
+  /** Frames in the order in which they were sent. */
+  readonly frames: { readonly to: string; readonly units: number }[];
+  /** Before add(). */
+  forwarderOf(from: string): Forwarder;
+  add(id: string, server: Server): void;
+  /** All members have been added. */
+  ready(): Promise<void>;
+  /** The links to a node break: what it keeps for its peers is gone. */
+  breakLinks(to: string): void;
+  stop(id: string): void;
+}
+
 /** A frame's units, copied as a wire would. */
-export class MemoryLinks {
+export class MemoryLinks implements ClusterLinks {
   readonly #servers = new Map<string, Server>();
   readonly #links = new Map<string, PeerLink>();
-  /** By the id of the node that is asked. */
   readonly modes = new Map<string, LinkMode>();
-  /** Frames in the order in which they were sent. */
   readonly frames: { readonly to: string; readonly units: number }[] = [];
 
   add(id: string, server: Server): void {
     this.#servers.set(id, server);
   }
 
-  /** The links of a node break: what it keeps for its peers is gone. */
+  ready(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  stop(id: string): void {
+    this.breakLinks(id);
+  }
+
   breakLinks(to: string): void {
     for (const [key, link] of this.#links) {
       if (!key.endsWith(to)) continue;
@@ -136,13 +157,15 @@ export interface StaticClusterOptions {
   /** Nodes of each set; the first is the writer. */
   readonly sets: readonly number[];
   readonly redirect?: string;
+  /** In memory by default. */
+  readonly links?: ClusterLinks;
   /** Index of the owning set by slot; by default equal runs. */
   ownerOf?(slot: number): number;
 }
 
 export class StaticCluster {
   readonly members: ClusterMember[] = [];
-  readonly links = new MemoryLinks();
+  readonly links: ClusterLinks;
   /** Of all members. */
   readonly clock = new TestClock();
   readonly #directory = mkdtempSync(join(tmpdir(), "dkv-cluster-"));
@@ -152,6 +175,7 @@ export class StaticCluster {
   #version = 1;
 
   private constructor(options: StaticClusterOptions) {
+    this.links = options.links ?? new MemoryLinks();
     const count = options.sets.length;
     const ownerOf = options.ownerOf ?? ((slot: number) => Math.floor((slot * count) / SLOT_COUNT));
     this.#owners = Array.from({ length: SLOT_COUNT }, (_, slot) => ownerOf(slot));
@@ -165,6 +189,7 @@ export class StaticCluster {
       for (let node = 0; node < nodes; node++) await cluster.#add(set, node, options);
     }
     cluster.#show();
+    await cluster.links.ready();
     return cluster;
   }
 
@@ -327,7 +352,7 @@ export class StaticCluster {
   async stop(): Promise<void> {
     for (const member of this.members) await member.server.stop();
     for (const member of this.members) {
-      this.links.breakLinks(member.id);
+      this.links.stop(member.id);
       await member.store.close();
     }
     rmSync(this.#directory, { recursive: true, force: true });

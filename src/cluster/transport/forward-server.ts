@@ -2,57 +2,51 @@
  * The owner's side of forwarding: runs the requests that come and sends their replies, all of a turn for one node
  * together.
  *
- * Requests of one link begin in the order in which they came. Few run at a time, and none begins while many replies
- * wait to be sent; the others wait in their messages, whose credit is not given back, so in the end the sender waits.
+ * Messages of one link begin in the order in which they came, each as a whole. None begins while many requests run or
+ * many replies wait to be sent; what waits keeps its credit, so in the end the sender waits.
  */
 import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
 import {
   CHANNEL_REPLIES,
   CHANNEL_REQUESTS,
-  FORWARD_BYTES_MAX,
+  ENTRY_BYTES,
+  EntryReader,
+  FORWARD_MESSAGE_BYTES_MAX,
   ForwardBatch,
-  KIND_NOT_RUN,
-  KIND_REPLIED,
-  KIND_UNKNOWN,
-  readEntries,
 } from "./forward-codec.ts";
-import type { HeldMessage, IncomingMessage, Link } from "./transport.ts";
-
-export interface ForwardReply {
-  /** `not-run`: the request certainly had and will have no effect; `bytes` is the reason in UTF-8. */
-  readonly kind: "replied" | "not-run";
-  readonly bytes: Uint8Array;
-}
+import type { HeldMessage, IncomingMessage, Link, Transport } from "./transport.ts";
 
 export interface ForwardServerOptions {
+  readonly transport: Pick<Transport, "flush">;
   readonly clock: Clock;
   /**
-   * Runs `request` and calls `respond` exactly once, now or later. `request` is lent until then; the reply is copied
-   * before `respond` returns.
+   * Runs the requests of one message, in order; each is to be responded to exactly once, now or later. The array is
+   * the receiver's own.
    */
-  execute(from: Link, request: Uint8Array, respond: (reply: ForwardReply) => void): void;
+  execute(from: Link, requests: IncomingRequest[]): void;
+  /** After the last request of a link; what runs goes on, its replies have nowhere to go. */
+  onEnd(from: Link): void;
 }
 
-/** Requests of one link that run. */
-const RUNNING_MAX = 1024;
+/** Requests of one link that run, above which no message begins. */
+const RUNNING_MAX = 4096;
 /** Replies of one link that wait to be sent, above which nothing begins. */
 const REPLY_BYTES = 8 * 1024 * 1024;
 /** A batch that has grown to this does not wait for the end of the turn. */
 const BATCH_BYTES = 1024 * 1024;
-const TOO_LARGE = Buffer.from("reply too large to forward");
 
-/** The requests of one message. */
 interface Bundle {
   readonly held: HeldMessage;
-  readonly requests: readonly { readonly id: number; readonly bytes: Uint8Array }[];
-  next: number;
-  unanswered: number;
+  readonly requests: IncomingRequest[];
+  /** Of them without a reply. */
+  open: number;
 }
 
 interface Lane {
   readonly link: Link;
   readonly batch: ForwardBatch;
+  /** Messages that have not begun. */
   readonly bundles: Bundle[];
   /** Batches that the link did not take. */
   readonly unsent: Buffer[];
@@ -60,6 +54,31 @@ interface Lane {
   running: number;
   isAdvancing: boolean;
 }
+
+export class IncomingRequest {
+  /** Lent until the response. */
+  readonly bytes: Buffer;
+  readonly #message: number;
+  readonly #index: number;
+  readonly #onResponse: ResponseListener;
+  #isAnswered = false;
+
+  constructor(reader: EntryReader, onResponse: ResponseListener) {
+    this.bytes = reader.bytes.subarray(reader.start, reader.end);
+    this.#message = reader.message;
+    this.#index = reader.index;
+    this.#onResponse = onResponse;
+  }
+
+  /** `reply` is copied; at most FORWARD_BYTES_MAX. */
+  respond(kind: number, reply: Uint8Array): void {
+    assert(!this.#isAnswered, "a request answered twice");
+    this.#isAnswered = true;
+    this.#onResponse(this.#message, this.#index, kind, reply);
+  }
+}
+
+type ResponseListener = (message: number, index: number, kind: number, reply: Uint8Array) => void;
 
 export class ForwardServer {
   readonly #options: ForwardServerOptions;
@@ -72,32 +91,36 @@ export class ForwardServer {
 
   onUp(link: Link): void {
     this.#lanes.set(link, {
-      link,
-      batch: new ForwardBatch(),
-      bundles: [],
-      unsent: [],
-      unsentBytes: 0,
-      running: 0,
-      isAdvancing: false,
+      ...{ link, batch: new ForwardBatch(), bundles: [], unsent: [] },
+      ...{ unsentBytes: 0, running: 0, isAdvancing: false },
     });
   }
 
   onDown(link: Link): void {
-    // What runs goes on; its replies have nowhere to go.
     this.#lanes.delete(link);
+    this.#options.onEnd(link);
   }
 
   onMessage(message: IncomingMessage): void {
     const lane = this.#lanes.get(message.link);
     if (lane === undefined) return;
     const held = message.hold();
-    const requests = message.channel === CHANNEL_REQUESTS ? readEntries(held.parts) : undefined;
-    if (requests === undefined || requests.length === 0) {
+    const bundle: Bundle = { held, requests: [], open: 0 };
+    const reader = new EntryReader(held.parts);
+    const onResponse: ResponseListener = (number, index, kind, reply) => {
+      lane.running--;
+      this.#addReply(lane, number, index, kind, reply);
+      if (--bundle.open === 0) held.release();
+      this.#advance(lane);
+    };
+    while (reader.next()) bundle.requests.push(new IncomingRequest(reader, onResponse));
+    bundle.open = bundle.requests.length;
+    if (reader.isMalformed || bundle.open === 0 || message.channel !== CHANNEL_REQUESTS) {
       held.release();
       message.link.close("not a batch of requests");
       return;
     }
-    lane.bundles.push({ held, requests, next: 0, unanswered: requests.length });
+    lane.bundles.push(bundle);
     this.#advance(lane);
   }
 
@@ -108,22 +131,14 @@ export class ForwardServer {
     this.#advance(lane);
   }
 
-  /** Sends now what would be sent at the end of the turn. */
-  flush(): void {
-    this.#isFlushDue = false;
-    for (const lane of this.#lanes.values()) this.#send(lane);
-  }
-
   /** Begins what may begin. */
   #advance(lane: Lane): void {
     if (lane.isAdvancing) return;
     lane.isAdvancing = true;
-    for (let bundle = lane.bundles[0]; bundle !== undefined; bundle = lane.bundles[0]) {
-      while (bundle.next < bundle.requests.length && this.#mayBegin(lane)) {
-        this.#begin(lane, bundle, bundle.requests[bundle.next++]!);
-      }
-      if (bundle.next < bundle.requests.length) break;
-      lane.bundles.shift();
+    while (lane.bundles.length > 0 && this.#mayBegin(lane)) {
+      const { requests } = lane.bundles.shift()!;
+      lane.running += requests.length;
+      this.#options.execute(lane.link, requests);
     }
     lane.isAdvancing = false;
   }
@@ -133,32 +148,28 @@ export class ForwardServer {
     return isUp && lane.running < RUNNING_MAX && lane.unsentBytes + lane.batch.length < REPLY_BYTES;
   }
 
-  #begin(lane: Lane, bundle: Bundle, request: { id: number; bytes: Uint8Array }): void {
-    lane.running++;
-    let isAnswered = false;
-    this.#options.execute(lane.link, request.bytes, (reply) => {
-      assert(!isAnswered, "a request answered twice");
-      isAnswered = true;
-      lane.running--;
-      this.#addReply(lane, request.id, reply);
-      if (--bundle.unanswered === 0) bundle.held.release();
-      this.#advance(lane);
-    });
-  }
-
-  #addReply(lane: Lane, id: number, reply: ForwardReply): void {
+  #addReply(lane: Lane, message: number, index: number, kind: number, reply: Uint8Array): void {
     if (this.#lanes.get(lane.link) !== lane) return;
-    if (reply.bytes.length > FORWARD_BYTES_MAX) lane.batch.add(id, KIND_UNKNOWN, TOO_LARGE);
-    else lane.batch.add(id, reply.kind === "replied" ? KIND_REPLIED : KIND_NOT_RUN, reply.bytes);
-    if (lane.batch.length >= BATCH_BYTES) this.#send(lane);
+    const { batch } = lane;
+    if (batch.length + ENTRY_BYTES + reply.length > FORWARD_MESSAGE_BYTES_MAX) this.#send(lane);
+    batch.begin(message, index, kind);
+    batch.append(reply);
+    batch.end();
+    if (batch.length >= BATCH_BYTES) this.#send(lane);
     else this.#flushSoon();
   }
 
   #flushSoon(): void {
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
-    this.#options.clock.immediate(() => this.flush());
+    this.#options.clock.immediate(this.#flush);
   }
+
+  readonly #flush = (): void => {
+    this.#isFlushDue = false;
+    for (const lane of this.#lanes.values()) this.#send(lane);
+    this.#options.transport.flush();
+  };
 
   #send(lane: Lane): void {
     if (lane.batch.count === 0) return;

@@ -1,206 +1,225 @@
 /**
  * Sends clients' requests to the node that owns their slot and brings back the replies.
  *
- *     forward() … forward() ─► one batch per node and turn ─► the outgoing link ─► ForwardServer there
- *     outcome ◄── by id ◄───────────────────────────────────── replies, in any order ◄┘
+ *     forward(node, requests) ─► one message ─► the outgoing link ─► ForwardServer there: all of it, in order
+ *     settle(request, kind) ◄── by message and index ◄────────────── replies, in any order ◄┘
  *
- * Outcomes are values, and each request gets exactly one:
+ * Each request is settled exactly once, by a kind of forward-codec.ts:
  *
- *   replied   what the owner answered
- *   not-run   it certainly has not run and will not: there was no link, or no room, or it was still in this process
- *             when the link ended, or the owner says so. It may be sent again.
- *   unknown   it may have run or may run yet: the link ended, or the time did. Never sent again by anybody.
+ *   replied     what the owner answered
+ *   not run     it certainly has not run and will not: there was no link, it was still in this process when the link
+ *               ended or its time did, or the owner says so. It may be sent again.
+ *   unwatched   the same, because what its client watches is not watched there any more
+ *   unknown     it may have run or may run yet: the link ended, or the time did. Never sent again by anybody.
  *
- * Requests for one node run in the order of the calls as long as the link lasts; replies are told in the order in
- * which they come. Who wants them in request order awaits them in that order.
+ * While the link's queue is full, or many requests are under way, messages wait here, in order.
+ *
+ * Requests for one node begin in the order of the calls as long as the link lasts; replies are told in the order in
+ * which they come.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
 import {
   CHANNEL_REPLIES,
   CHANNEL_REQUESTS,
-  FORWARD_BYTES_MAX,
+  EntryReader,
   ForwardBatch,
   KIND_NOT_RUN,
-  KIND_REPLIED,
-  readEntries,
+  KIND_UNKNOWN,
 } from "./forward-codec.ts";
 import type { ForwardServer } from "./forward-server.ts";
 import type { IncomingMessage, Link, LinkHandlers, Transport } from "./transport.ts";
 
-export type ForwardOutcome =
-  | { readonly kind: "replied"; readonly reply: Uint8Array }
-  | { readonly kind: "not-run"; readonly reason: string }
-  | { readonly kind: "unknown"; readonly reason: string };
-
-export interface ForwarderOptions {
-  readonly transport: Transport;
+export interface ForwarderOptions<T> {
+  readonly transport: Pick<Transport, "flush">;
   readonly clock: Clock;
   /** From forward() to the outcome. */
   readonly timeoutMs: number;
-  /** Requests without an outcome, per node. */
+  /** Requests without an outcome, per node, above which messages wait. */
   readonly pendingMax: number;
+  /** Appends the request's bytes. At most FORWARD_BYTES_MAX, and of one message FORWARD_MESSAGE_BYTES_MAX. */
+  write(request: T, batch: ForwardBatch): void;
+  /** `reply` is the receiver's own; empty unless the kind is "replied". */
+  settle(request: T, kind: number, reply: Buffer): void;
 }
 
-interface Pending {
-  /** The message of the link that it went with; 0: not sent yet. */
-  message: number;
+/** The requests of one message; undefined where one has been settled. */
+interface Sent<T> {
+  readonly requests: (T | undefined)[];
   readonly deadlineMs: number;
-  resolve(outcome: ForwardOutcome): void;
+  /** Of those that have no outcome. */
+  open: number;
+  /** As the link counts messages; 0: it waits. */
+  message: number;
 }
 
-/** The requests of one outgoing link. */
-interface Lane {
+/** What goes over one outgoing link. */
+interface Lane<T> {
   readonly link: Link;
   readonly batch: ForwardBatch;
-  /** By id, in the order of the calls, hence of the deadlines. */
-  readonly pending: Map<number, Pending>;
-  nextId: number;
-  firstUnsent: number;
+  /** By number, in the order of the calls, hence of the deadlines. */
+  readonly sent: Map<number, Sent<T>>;
+  readonly waiting: Sent<T>[];
+  /** Requests in `sent` without an outcome. */
+  pending: number;
+  lastNumber: number;
 }
 
-/** A batch that has grown to this does not wait for the end of the turn. */
-const BATCH_BYTES = 1024 * 1024;
+const NUMBER_MAX = 2 ** 32 - 1;
+/** Of replies that are kept together: a client that is slow to take one of them keeps them all. */
+const KEPT_BYTES_MAX = 16 * 1024;
+const NONE = Buffer.alloc(0);
 
-export class Forwarder {
-  readonly #options: ForwarderOptions;
-  readonly #lanes = new Map<string, Lane>();
-  #isFlushDue = false;
+export class Forwarder<T> {
+  readonly #options: ForwarderOptions<T>;
+  readonly #lanes = new Map<string, Lane<T>>();
   #timer: Timer | undefined;
 
-  constructor(options: ForwarderOptions) {
+  constructor(options: ForwarderOptions<T>) {
     this.#options = options;
   }
 
-  /** Whether a request to `node` would be taken now. */
-  canForward(node: string): boolean {
+  /** Sends `requests` in one message, at the latest when there is room. Some may be settled before it returns. */
+  forward(node: string, requests: readonly T[]): void {
     const lane = this.#lanes.get(node);
-    return lane?.link.canSend === true && lane.pending.size < this.#options.pendingMax;
-  }
-
-  /** Copies `request` before it returns. The reply's bytes belong to the caller. */
-  forward(node: string, request: Uint8Array): Promise<ForwardOutcome> {
-    const lane = this.#lanes.get(node);
-    const refusal = this.#findRefusal(lane, request);
-    if (lane === undefined || refusal !== undefined)
-      return Promise.resolve({ kind: "not-run", reason: refusal ?? "" });
-    const { clock, timeoutMs } = this.#options;
-    const { promise, resolve } = Promise.withResolvers<ForwardOutcome>();
+    const { clock, timeoutMs, transport } = this.#options;
     const deadlineMs = clock.monotonicMs() + timeoutMs;
-    const id = lane.nextId++;
-    lane.pending.set(id, { message: 0, deadlineMs, resolve });
-    lane.batch.add(id, 0, request);
-    if (lane.batch.length >= BATCH_BYTES) this.#send(lane);
-    else this.#flushSoon();
-    this.#timer ??= clock.after(timeoutMs, () => this.#expire());
-    return promise;
+    const sent = { requests: [...requests], deadlineMs, open: requests.length, message: 0 };
+    if (lane === undefined || !lane.link.isUp) {
+      this.#settleAll(sent, KIND_NOT_RUN);
+      return;
+    }
+    lane.waiting.push(sent);
+    this.#sendWaiting(lane);
+    // The end of the turn is now: its requests have been gathered.
+    transport.flush();
+    this.#timer ??= clock.after(timeoutMs, this.#expire);
   }
 
-  /** Sends now what would be sent at the end of the turn. */
-  flush(): void {
-    this.#isFlushDue = false;
-    for (const lane of this.#lanes.values()) this.#send(lane);
+  /** Nobody waits for outcomes any more: all are as if their time were over. */
+  abandon(): void {
+    for (const lane of this.#lanes.values()) this.#end(lane, (sent) => sent.message > 0);
   }
 
   onMessage(message: IncomingMessage): void {
     const lane = this.#lanes.get(message.link.peer);
     if (lane?.link !== message.link) return;
-    const entries = message.channel === CHANNEL_REPLIES ? readEntries(message.parts) : undefined;
-    if (entries === undefined) {
-      message.link.close("not a batch of replies");
-      return;
-    }
-    for (const { id, kind, bytes } of entries) {
-      const pending = lane.pending.get(id);
+    const reader = new EntryReader(message.parts);
+    reader.isMalformed ||= message.channel !== CHANNEL_REPLIES;
+    // The message is only lent.
+    const kept = reader.bytes.length <= KEPT_BYTES_MAX ? Buffer.from(reader.bytes) : undefined;
+    while (reader.next()) {
+      const { start, end } = reader;
+      const sent = lane.sent.get(reader.message);
+      const request = sent?.requests[reader.index];
       // Its time is over.
-      if (pending === undefined) continue;
-      lane.pending.delete(id);
-      pending.resolve(outcomeOf(kind, bytes));
+      if (sent === undefined || request === undefined) continue;
+      sent.requests[reader.index] = undefined;
+      lane.pending--;
+      if (--sent.open === 0) lane.sent.delete(reader.message);
+      const reply = kept?.subarray(start, end) ?? Buffer.from(reader.bytes.subarray(start, end));
+      this.#options.settle(request, reader.kind, reply);
     }
+    if (reader.isMalformed) message.link.close("not a batch of replies");
+    else this.#sendWaiting(lane);
   }
 
   onUp(link: Link): void {
-    const lane = { link, batch: new ForwardBatch(), pending: new Map(), nextId: 1, firstUnsent: 1 };
-    this.#lanes.set(link.peer, lane);
+    const batch = new ForwardBatch();
+    this.#lanes.set(link.peer, {
+      ...{ link, batch, sent: new Map(), waiting: [], pending: 0, lastNumber: 0 },
+    });
   }
 
-  onDown(link: Link, reason: string): void {
+  onDown(link: Link): void {
     const lane = this.#lanes.get(link.peer);
     if (lane?.link !== link) return;
     this.#lanes.delete(link.peer);
     const started = link.startedCount;
-    for (const { message, resolve } of lane.pending.values()) {
-      const hasLeft = message > 0 && message <= started;
-      resolve({ kind: hasLeft ? "unknown" : "not-run", reason });
+    this.#end(lane, ({ message }) => message > 0 && message <= started);
+  }
+
+  onDrain(link: Link): void {
+    const lane = this.#lanes.get(link.peer);
+    if (lane?.link === link) this.#sendWaiting(lane);
+  }
+
+  #sendWaiting(lane: Lane<T>): void {
+    const { link, waiting } = lane;
+    while (waiting.length > 0 && link.canSend && lane.pending < this.#options.pendingMax) {
+      if (!this.#send(lane, waiting[0]!)) return;
+      waiting.shift();
     }
+    // Only who was refused is told of room.
+    if (waiting.length > 0 && !link.canSend) link.send(CHANNEL_REQUESTS, [NONE]);
   }
 
-  #findRefusal(lane: Lane | undefined, request: Uint8Array): string | undefined {
-    if (lane === undefined || !lane.link.isUp) return "no link";
-    if (request.length > FORWARD_BYTES_MAX) return "too large";
-    const isFull = lane.pending.size >= this.#options.pendingMax || !lane.link.canSend;
-    return isFull ? "too many requests under way" : undefined;
-  }
-
-  #flushSoon(): void {
-    if (this.#isFlushDue) return;
-    this.#isFlushDue = true;
-    this.#options.clock.immediate(() => this.flush());
-  }
-
-  #send(lane: Lane): void {
-    const { batch, link, pending } = lane;
-    if (batch.count === 0) return;
+  #send(lane: Lane<T>, sent: Sent<T>): boolean {
+    const { batch, link } = lane;
+    const { requests } = sent;
+    const number = (lane.lastNumber % NUMBER_MAX) + 1;
+    for (let index = 0; index < requests.length; index++) {
+      batch.begin(number, index, 0);
+      this.#options.write(requests[index]!, batch);
+      batch.end();
+    }
     const bytes = batch.take();
-    const isSent = link.send(CHANNEL_REQUESTS, [bytes], () => batch.giveBack(bytes));
-    if (!isSent) batch.giveBack(bytes);
-    for (let id = lane.firstUnsent; id < lane.nextId; id++) {
-      const entry = pending.get(id);
-      if (entry === undefined) continue;
-      if (isSent) {
-        entry.message = link.sentCount;
-        continue;
-      }
-      pending.delete(id);
-      entry.resolve({ kind: "not-run", reason: "too many requests under way" });
-    }
-    lane.firstUnsent = lane.nextId;
+    // Before send(): it may end the link.
+    sent.message = link.sentCount + 1;
+    lane.sent.set(number, sent);
+    lane.pending += sent.open;
+    lane.lastNumber = number;
+    if (link.send(CHANNEL_REQUESTS, [bytes], () => batch.giveBack(bytes))) return true;
+    batch.giveBack(bytes);
+    lane.sent.delete(number);
+    lane.pending -= sent.open;
+    sent.message = 0;
+    return false;
   }
 
-  #expire(): void {
+  readonly #expire = (): void => {
     const { clock } = this.#options;
     const nowMs = clock.monotonicMs();
     let nextMs = Number.POSITIVE_INFINITY;
-    for (const { pending } of this.#lanes.values()) {
-      for (const [id, { deadlineMs, resolve }] of pending) {
-        if (deadlineMs > nowMs) {
-          nextMs = Math.min(nextMs, deadlineMs);
+    for (const lane of this.#lanes.values()) {
+      for (const [number, sent] of lane.sent) {
+        if (sent.deadlineMs > nowMs) {
+          nextMs = Math.min(nextMs, sent.deadlineMs);
           break;
         }
-        pending.delete(id);
-        resolve({ kind: "unknown", reason: "timed out" });
+        lane.sent.delete(number);
+        lane.pending -= sent.open;
+        this.#settleAll(sent, KIND_UNKNOWN);
       }
+      while (lane.waiting.length > 0 && lane.waiting[0]!.deadlineMs <= nowMs)
+        this.#settleAll(lane.waiting.shift()!, KIND_NOT_RUN);
+      if (lane.waiting.length > 0) nextMs = Math.min(nextMs, lane.waiting[0]!.deadlineMs);
+      this.#sendWaiting(lane);
     }
     const isMore = nextMs < Number.POSITIVE_INFINITY;
-    this.#timer = isMore ? clock.after(nextMs - nowMs, () => this.#expire()) : undefined;
+    this.#timer = isMore ? clock.after(nextMs - nowMs, this.#expire) : undefined;
+  };
+
+  #end(lane: Lane<T>, mayHaveRun: (sent: Sent<T>) => boolean): void {
+    const all = [...lane.sent.values(), ...lane.waiting];
+    lane.sent.clear();
+    lane.waiting.length = 0;
+    lane.pending = 0;
+    for (const sent of all) this.#settleAll(sent, mayHaveRun(sent) ? KIND_UNKNOWN : KIND_NOT_RUN);
+  }
+
+  #settleAll(sent: Sent<T>, kind: number): void {
+    for (const request of sent.requests.splice(0))
+      if (request !== undefined) this.#options.settle(request, kind, NONE);
   }
 }
 
-function outcomeOf(kind: number, bytes: Uint8Array): ForwardOutcome {
-  // The message is only lent.
-  if (kind === KIND_REPLIED) return { kind: "replied", reply: bytes.slice() };
-  const reason = new TextDecoder().decode(bytes);
-  return { kind: kind === KIND_NOT_RUN ? "not-run" : "unknown", reason };
-}
-
 /** Both sides of forwarding share the purpose: replies come on outgoing links, requests on incoming ones. */
-export function forwardHandlers(forwarder: Forwarder, server: ForwardServer): LinkHandlers {
+export function forwardHandlers<T>(forwarder: Forwarder<T>, server: ForwardServer): LinkHandlers {
   const sideOf = (link: Link) => (link.isOutgoing ? forwarder : server);
   return {
     onMessage: (message) => sideOf(message.link).onMessage(message),
     onUp: (link) => sideOf(link).onUp(link),
-    onDown: (link, reason) => sideOf(link).onDown(link, reason),
-    onDrain: (link) => {
-      if (!link.isOutgoing) server.onDrain(link);
-    },
+    onDown: (link) => sideOf(link).onDown(link),
+    onDrain: (link) => sideOf(link).onDrain(link),
   };
 }

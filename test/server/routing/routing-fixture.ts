@@ -2,7 +2,7 @@
 
 import { expect } from "bun:test";
 import { encodeRequest, RawConnection } from "../../support/raw-connection.ts";
-import { StaticCluster, slotOfKey } from "../../support/static-cluster.ts";
+import { type ClusterLinks, StaticCluster, slotOfKey } from "../../support/static-cluster.ts";
 
 export const bulk = (text: string) => `$${text.length}\r\n${text}\r\n`;
 
@@ -29,8 +29,8 @@ export class RoutingFixture {
     this.cluster = cluster;
   }
 
-  static async start(): Promise<RoutingFixture> {
-    return new RoutingFixture(await StaticCluster.start({ sets: [2, 1] }));
+  static async start(links: ClusterLinks): Promise<RoutingFixture> {
+    return new RoutingFixture(await StaticCluster.start({ sets: [2, 1], links }));
   }
 
   /** Before each test. */
