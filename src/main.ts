@@ -5,24 +5,25 @@
  *   bun src/main.ts check <dir>                              reads every byte of a data directory and reports
  */
 
+import { readFileSync } from "node:fs";
 import packageJson from "../package.json" with { type: "json" };
 import { ByteBudget } from "./base/byte-budget.ts";
-import { type Clock, SystemClock } from "./base/clock.ts";
+import { SystemClock } from "./base/clock.ts";
 import { DirectoryLock } from "./base/directory-lock.ts";
 import { CorruptionError, DiskError, StartupError } from "./base/errors.ts";
 import { DiskFileSystem } from "./base/file-system.ts";
 import { SystemHost } from "./base/host.ts";
 import { createLogger, type RootLogger } from "./base/logger.ts";
-import { MemoryGuard } from "./base/memory-guard.ts";
-import { type ProcessMemory, SystemProcessMemory } from "./base/process-memory.ts";
-import { CacheSize } from "./cache-size.ts";
+import { SystemProcessMemory } from "./base/process-memory.ts";
+import { ZookeeperCoordinator } from "./cluster/coordination/zookeeper-coordinator.ts";
+import { clusterSettings } from "./cluster-settings.ts";
+import { ClusteredNode } from "./clustered-node.ts";
 import { Config } from "./config/config.ts";
 import { informationFor } from "./config/help.ts";
 import { WorkerExecutor } from "./lsm/storage-executor.ts";
 import { divideMemory } from "./memory-plan.ts";
-import { Server } from "./server/server.ts";
-import { openStore } from "./store/open-store.ts";
-import type { Store } from "./store/store.ts";
+import type { NodeParts, RunningNode } from "./node-parts.ts";
+import { startStandalone } from "./standalone-node.ts";
 
 /** A service manager may signal the whole process group, so one request to stop arrives twice. */
 const SECOND_SIGNAL_AFTER_MS = 500;
@@ -32,18 +33,22 @@ function loadConfig(argv: readonly string[]): Config {
   return Config.load({ argv, environment: process.env });
 }
 
-/** What keeps the process inside its memory budget, and uses what is left of it. */
-function keepBudget(
-  config: Config,
-  store: Store,
-  memory: ProcessMemory,
-  clock: Clock,
-): { stop(): void }[] {
-  const guard = new MemoryGuard(memory, config.memoryBytes);
-  guard.watch(clock);
-  if (config.get("engine-block-cache-percent") !== 0) return [guard];
-  const { cache } = store.internals.lsm;
-  return [guard, new CacheSize(cache, memory, config.memoryBytes, clock)];
+/** The node that `config` describes. Its parts are made here, from the real clock, disk and network. */
+function startNode(config: Config, parts: NodeParts): Promise<RunningNode> {
+  if (!config.get("cluster-enabled")) return startStandalone(parts);
+  const { clock, logger, host } = parts;
+  const settings = clusterSettings(config, {
+    addresses: host.addresses,
+    readText: (path) => readFileSync(path, "utf8"),
+  });
+  const log = logger.child("cluster");
+  log.info({ zookeeper: config.get("zookeeper") }, "joining the cluster");
+  const coordinator = new ZookeeperCoordinator({
+    address: settings.zookeeper,
+    sessionTimeoutMs: config.get("cluster-zookeeper-session-timeout"),
+    ...{ clock, logger: log, random: Math.random },
+  });
+  return ClusteredNode.start(parts, settings, coordinator);
 }
 
 async function serve(config: Config, logger: RootLogger): Promise<void> {
@@ -55,32 +60,11 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   const log = logger.child("server");
   for (const warning of config.warnings) log.warn({}, warning);
   const plan = divideMemory(config);
-  const largeBytes = new ByteBudget(plan.clientBytes);
   const onFatal = (error: Error): void => {
     log.error({ error }, "cannot go on: stopping without acknowledging anything more");
     process.exit(EXIT_FAILURE);
   };
-  let server: Server | undefined;
-  const startMs = clock.monotonicMs();
-  const { store, recovery } = await openStore({
-    fileSystem,
-    directory,
-    clock,
-    executor: await WorkerExecutor.start(config.memoryBytes),
-    random: crypto.getRandomValues(new Uint8Array(24)),
-    syncPolicy: config.get("appendfsync"),
-    ...plan,
-    largeBytes,
-    minFreeDiskBytes: () => config.get("min-free-disk"),
-    onFatal,
-    onDiskFull: (error) => log.warn({ error }, "no room on the disk: to be tried again"),
-    onCommitted: () => server?.onCommitted(),
-    onRecovering: (done, total) => log.info({ done, total }, "replaying the log"),
-  });
-  log.info({ ...recovery, ms: Math.round(clock.monotonicMs() - startMs) }, "recovered");
-
-  const processMemory = new SystemProcessMemory();
-  const memoryKeepers = keepBudget(config, store, processMemory, clock);
+  let node: RunningNode | undefined;
   let stoppingSinceMs = 0;
   const stop = async (): Promise<void> => {
     if (stoppingSinceMs !== 0) {
@@ -90,9 +74,8 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     }
     stoppingSinceMs = clock.monotonicMs();
     log.info({}, "stopping");
-    for (const keeper of memoryKeepers) keeper.stop();
-    await server!.stop();
-    await store.close();
+    // Nothing has been promised to anybody before it is ready.
+    await node?.stop();
     lock.release();
     log.info({}, "stopped");
     process.exit(0);
@@ -100,24 +83,20 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   const requestStop = (): void => {
     stop().catch(onFatal);
   };
-  server = new Server({
-    largeBytes,
-    config,
-    store,
-    clock,
-    logger,
-    host: new SystemHost(),
-    processMemory,
-    runId: Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex"),
-    onShutdown: requestStop,
-    onFatal,
-  });
-  server.listen();
   process.on("SIGTERM", requestStop);
   process.on("SIGINT", requestStop);
   process.on("SIGHUP", () => logger.reopen());
+  node = await startNode(config, {
+    ...{ config, logger, clock, fileSystem, directory, plan, onFatal },
+    executor: await WorkerExecutor.start(config.memoryBytes),
+    largeBytes: new ByteBudget(plan.clientBytes),
+    host: new SystemHost(),
+    processMemory: new SystemProcessMemory(),
+    random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
+    onShutdown: requestStop,
+  });
   log.info(
-    { port: server.port, pid: process.pid, maxmemory: config.memoryBytes, dir: directory },
+    { port: node.port, pid: process.pid, maxmemory: config.memoryBytes, dir: directory },
     "ready",
   );
 }

@@ -35,21 +35,8 @@ function secret(): Kind<string> {
   };
 }
 
-/** There is no node to run yet: a configuration that wants one is refused where it says so. */
-function notYet(): Kind<boolean> {
-  const kind = yesNo();
-  return {
-    ...kind,
-    parse(args, previous) {
-      const parsed = kind.parse(args, previous);
-      if ("error" in parsed || !parsed.value) return parsed;
-      return { error: "clustering is not in this version yet" };
-    },
-  };
-}
-
 export const CLUSTER = {
-  "cluster-enabled": fixed("cluster", notYet(), {
+  "cluster-enabled": fixed("cluster", yesNo(), {
     default: "no",
     help: "Be a node of a cluster; `zookeeper` says which.",
   }),

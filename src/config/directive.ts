@@ -8,7 +8,7 @@ export const SECTIONS = {
   memory: "Memory",
   clients: "Clients",
   log: "Log and diagnosis",
-  cluster: "Cluster (being built: a node does not start with it yet)",
+  cluster: "Cluster",
   engine: "Engine",
 } as const;
 

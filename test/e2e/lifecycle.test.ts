@@ -105,11 +105,16 @@ test(
 );
 
 test(
-  "a node of a cluster does not start yet, and says so",
+  "a node of a cluster that contradicts itself does not start, and says why",
   async () => {
-    const result = await runDkv(["--cluster-enabled", "yes", "--port", "0"]);
-    expect(result.exitCode).toBe(1);
-    expect(result.stderr).toContain("clustering is not in this version yet");
+    const node = ["--cluster-enabled", "yes", "--port", "7000"];
+    const nowhere = await runDkv(node);
+    expect(nowhere.exitCode).toBe(1);
+    expect(nowhere.stderr).toContain("cluster-enabled yes needs zookeeper host:port");
+    const quorum = ["--zookeeper", "127.0.0.1:1", "--write-quorum", "4"];
+    const { exitCode, stderr } = await runDkv([...node, ...quorum]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("write-quorum 4 is more than replication-factor 3");
   },
   TIMEOUT_MS,
 );

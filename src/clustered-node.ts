@@ -1,0 +1,162 @@
+/**
+ * A node of a cluster: its part in a replica set, and a server that answers by it.
+ *
+ *     Coordinator ─┐
+ *     transport ───┴─► ClusterNode ── store, role, topology ──► Server ◄── clients, and other nodes' clients
+ *
+ * The role changes, and the store with it: at a step-down the server comes to rest, the store is opened anew, and
+ * what clients had asked for goes to whoever is the writer then.
+ */
+import type { Logger } from "./base/logger.ts";
+import type { Coordinator } from "./cluster/coordination/coordinator.ts";
+import { ClusterNode } from "./cluster/node/cluster-node.ts";
+import { TransportPeers } from "./cluster/node/transport-peers.ts";
+import { SocketTransport } from "./cluster/transport/socket-transport.ts";
+import type { ClusterSettings } from "./cluster-settings.ts";
+import {
+  BudgetKeeper,
+  type NodeParts,
+  type RunningNode,
+  serverOptions,
+  storeOptions,
+} from "./node-parts.ts";
+import type { ClusterNode as ServerNode } from "./server/cluster-context.ts";
+import type { Authority } from "./server/node-authority.ts";
+import { PeerForwarding } from "./server/peer-forwarding.ts";
+import { Server } from "./server/server.ts";
+import { DKV_VERSION } from "./server/version.ts";
+
+/** Log that is kept for nodes that are behind, as a multiple of the segments in memory. */
+const RETAINED_POOLS = 4;
+
+export class ClusteredNode implements RunningNode {
+  readonly #parts: NodeParts;
+  readonly #log: Logger;
+  #node!: ClusterNode;
+  #server!: Server;
+  #keeper!: BudgetKeeper;
+  #transport!: SocketTransport;
+  #forwarding!: PeerForwarding;
+
+  private constructor(parts: NodeParts) {
+    this.#parts = parts;
+    this.#log = parts.logger.child("cluster");
+  }
+
+  /** Waits for the coordinator. Throws StartupError when the directory must not take part, or a port is taken. */
+  static async start(
+    parts: NodeParts,
+    settings: ClusterSettings,
+    coordinator: Coordinator,
+  ): Promise<ClusteredNode> {
+    const node = new ClusteredNode(parts);
+    await node.#start(settings, coordinator);
+    return node;
+  }
+
+  get port(): number {
+    return this.#server.port;
+  }
+
+  /** Undefined until this node has found its set. */
+  get member(): ClusterNode["member"] {
+    return this.#node.member;
+  }
+
+  /** Hands over, if this is the writer; clients that are in the middle of something are answered. */
+  async stop(): Promise<void> {
+    this.#keeper.stop();
+    await this.#node.handOver();
+    await this.#server.stop();
+    await this.#node.stop();
+    this.#transport.stop();
+  }
+
+  async #start(settings: ClusterSettings, coordinator: Coordinator): Promise<void> {
+    const { clock, fileSystem, directory, host, plan, random, onFatal } = this.#parts;
+    const { shape, replication, announced } = settings;
+    this.#node = await ClusterNode.start({
+      ...{ coordinator, fileSystem, directory, clock, random, shape, replication },
+      logger: this.#log,
+      store: { ...storeOptions(this.#parts), onCommitted: () => this.#server?.onCommitted() },
+      retainBytesMax: plan.segmentPoolBytes * RETAINED_POOLS,
+      address: { ...announced, version: DKV_VERSION },
+      bootId: host.bootId,
+      openPeerPort: (identity) => this.#openPeerPort(identity, settings),
+      events: {
+        onServe: (epoch) => this.#log.info({ epoch }, "the writer of its replica set"),
+        onPause: () => undefined,
+        onResume: () => undefined,
+        onStepDown: () => this.#server.suspend(),
+        onFollow: () => this.#adoptStore(),
+        onDocument: () => undefined,
+        onCheckpointNeeded: () => undefined,
+        onFatal,
+      },
+    });
+    this.#keeper = new BudgetKeeper(this.#parts, this.#node.store);
+    this.#server = new Server({
+      ...serverOptions(this.#parts),
+      store: this.#node.store,
+      cluster: this.#serverNode(),
+    });
+    this.#forwarding.serve(() => this.#server.peerLink());
+    this.#server.listen();
+  }
+
+  #openPeerPort(
+    identity: ClusterNode["identity"],
+    { secret, peerAddress }: ClusterSettings,
+  ): TransportPeers {
+    const { clock, random, onFatal } = this.#parts;
+    const logger = this.#log;
+    this.#transport = new SocketTransport({
+      ...{ identity, secret, allowsNoSecret: true, address: peerAddress, clock, logger, onFatal },
+      random: { bytes: random, fraction: () => this.#fraction() },
+    });
+    const others = { ofSet: [], ofAll: ["forward"] } as const;
+    const peers = new TransportPeers(this.#transport, logger, others);
+    this.#forwarding = new PeerForwarding({ transport: this.#transport, clock });
+    this.#transport.listen();
+    return peers;
+  }
+
+  #fraction(): number {
+    return Buffer.from(this.#parts.random(4)).readUInt32LE() / 2 ** 32;
+  }
+
+  #adoptStore(): void {
+    const { store } = this.#node;
+    this.#keeper.adopt(store);
+    this.#server.resume(store);
+  }
+
+  #serverNode(): ServerNode {
+    const node = this.#node;
+    return {
+      id: node.identity.nodeId,
+      topology: node.topology,
+      forwarder: this.#forwarding,
+      authority: this.#authority(),
+      requestHandover: () => "not yet",
+      links: () => [],
+      logBytesOf: () => 0,
+    };
+  }
+
+  #authority(): Authority {
+    const node = this.#node;
+    return {
+      get isServing() {
+        return node.member?.isServing === true;
+      },
+      get admission() {
+        return node.member?.admission ?? "not-writer";
+      },
+      get isLeaseValid() {
+        return node.member?.isLeaseValid === true;
+      },
+      confirm: () => node.member?.confirm() ?? Promise.resolve(false),
+    };
+  }
+}
