@@ -22,6 +22,7 @@ import type { ReplicaSetDocument } from "../coordination/documents.ts";
 import type { Action } from "../replication/action.ts";
 import type { Event, PersistedPromise } from "../replication/event.ts";
 import { type Admission, Member, type Role } from "../replication/member.ts";
+import type { MemberStatus } from "../replication/member-status.ts";
 import { type FrameMessage, type Message, partOf } from "../replication/message.ts";
 import type { ReplicationOptions } from "../replication/options.ts";
 import { FrameList } from "./frame-list.ts";
@@ -105,6 +106,8 @@ export class SetMember {
   #toldIndex = 0;
   #lastToken = 0;
   readonly #confirmations = new Map<number, (isConfirmed: boolean) => void>();
+  /** Called, while somebody wants to know, when another node has acknowledged something. */
+  onProgress: (() => void) | undefined = undefined;
 
   constructor(options: SetMemberOptions) {
     const { nodeId, incarnation, promise, replication, log, clock, logger } = options;
@@ -152,6 +155,17 @@ export class SetMember {
 
   get lastIndex(): number {
     return this.#member.lastIndex;
+  }
+
+  status(): MemberStatus {
+    return this.#member.status(this.#options.clock.monotonicMs());
+  }
+
+  /** Other nodes that durably have everything up to frame `index`, as far as this one knows; 0 unless it serves. */
+  countHolders(index: number): number {
+    return this.#isLeading
+      ? this.#member.countHolders(index, this.#options.clock.monotonicMs())
+      : 0;
   }
 
   /** Whether this node takes clients' commands. */
@@ -266,6 +280,7 @@ export class SetMember {
       if (this.#isStopped) return;
       this.#carryOut(action, frames);
     }
+    if (event.type === "message" && event.message.type === "append-ack") this.onProgress?.();
   }
 
   #carryOut(action: Action, frames: FrameList | undefined): void {

@@ -22,6 +22,7 @@ import { type ChangeOutcome, DocumentRegister } from "./document-register.ts";
 import { EpochTable } from "./epoch-table.ts";
 import type { Boot, Event } from "./event.ts";
 import { LogState } from "./log-state.ts";
+import type { MemberStatus } from "./member-status.ts";
 import type { Message } from "./message.ts";
 import { assertOptions, type ReplicationOptions } from "./options.ts";
 import { isListed } from "./quorum.ts";
@@ -46,6 +47,10 @@ export class Member {
   #writer: Writer | undefined;
   /** Epoch whose writer asked this member to claim. */
   #invitedBy: number | undefined;
+  /** A serving writer has asked for the claim under way. */
+  #isHandover = false;
+  #handovers = 0;
+  #failovers = 0;
   #nowMs: number;
   #hasHalted = false;
 
@@ -119,6 +124,28 @@ export class Member {
     if (!this.#writer.isAccepting) return "paused";
     const silentMs = nowMs - this.#writer.quorumHeardMs(nowMs);
     return silentMs > this.#context.options.leaseMs ? "no-replicas" : "accept";
+  }
+
+  status(nowMs: number): MemberStatus {
+    const { log, register } = this.#context;
+    const { role, phase, epoch } = this;
+    const { document } = register;
+    return {
+      ...{ role, phase, epoch, admission: this.admission(nowMs) },
+      ...{ commit: log.commit, durable: log.durable, last: log.lastIndex },
+      isComplete: log.isComplete,
+      writer: document?.phase === "ACTIVE" ? (document.writer ?? undefined) : undefined,
+      writerHeardMs: this.#suspicion.heardMs,
+      isWriterGone: this.#suspicion.isDisconnected,
+      peers: this.#writer?.peers ?? [],
+      takeovers: { handovers: this.#handovers, failovers: this.#failovers },
+    };
+  }
+
+  /** Other nodes, heard within lossMs, that durably have everything up to `index`; 0 if this is no serving writer. */
+  countHolders(index: number, nowMs: number): number {
+    if (this.#writer?.phase !== "serving") return 0;
+    return this.#writer.countHolders(index, nowMs - this.#context.options.lossMs);
   }
 
   step(event: Event, nowMs: number): Action[] {
@@ -319,6 +346,8 @@ export class Member {
     if (document.phase === "ACTIVE" && writer.phase === "activating") {
       this.#suspicion.onServing();
       writer.serve();
+      if (this.#isHandover) this.#handovers++;
+      else this.#failovers++;
     }
     if (writer.finishHandover(nowMs)) this.#stepDown("handed over");
   }
@@ -333,6 +362,8 @@ export class Member {
     const isDue = this.#suspicion.tick(document, nowMs);
     if (!(isDue || isInvited) || !log.isSteady) return;
     if (isInvited) this.#invitedBy = undefined;
+    // A claimant asks, too, if it cannot catch up.
+    this.#isHandover = isInvited && document.phase === "ACTIVE";
     this.#claim = new Claim(this.#context, this.#newClaimId(), nowMs);
   }
 

@@ -26,6 +26,8 @@ export class SuspicionDetector {
   readonly #context: Context;
   #epoch = 0;
   #lastSignMs: number;
+  /** As #lastSignMs, but never of what was not heard: in this epoch. */
+  #heardMs = Number.NEGATIVE_INFINITY;
   #isStalled = false;
   #isDisconnected = false;
   readonly #reports = new Map<string, Report>();
@@ -41,9 +43,20 @@ export class SuspicionDetector {
     this.#lastSignMs = nowMs;
   }
 
+  /** When the writer or claimant of the newest epoch was last heard; −∞: never. */
+  get heardMs(): number {
+    return this.#heardMs;
+  }
+
+  /** Its connection has closed since. */
+  get isDisconnected(): boolean {
+    return this.#isDisconnected;
+  }
+
   /** The writer or claimant of the newest epoch has been heard. */
   onSign(isQuorate: boolean, nowMs: number): void {
     this.#lastSignMs = nowMs;
+    this.#heardMs = nowMs;
     this.#isDisconnected = false;
     this.#isStalled = !isQuorate;
     if (isQuorate) this.#failures = 0;
@@ -63,6 +76,7 @@ export class SuspicionDetector {
     if (document.epoch === this.#epoch) return;
     this.#epoch = document.epoch;
     this.#lastSignMs = nowMs;
+    this.#heardMs = Number.NEGATIVE_INFINITY;
     this.#isDisconnected = false;
     this.#isStalled = false;
     this.#sharedSinceMs = undefined;

@@ -22,6 +22,7 @@
 import { assert } from "../../base/assert.ts";
 import type { Context } from "./context.ts";
 import type { ReplicaSetDocument } from "./document-register.ts";
+import type { PeerStatus } from "./member-status.ts";
 import { type MembershipView, type NodeState, nextMembership } from "./membership.ts";
 import { type AppendAck, type AppendReject, describeFrames } from "./message.ts";
 import { Progress } from "./progress.ts";
@@ -69,6 +70,20 @@ export class Writer {
   /** Whether a new write may be appended. */
   get isAccepting(): boolean {
     return this.#phase === "serving" && this.#handover === undefined;
+  }
+
+  get peers(): PeerStatus[] {
+    return [...this.#peers.values()].map(({ nodeId, state, matched, durable, lastHeardMs }) => ({
+      ...{ nodeId, state, matched, durable, lastHeardMs },
+    }));
+  }
+
+  /** Other nodes, heard since `sinceMs`, that durably have everything up to `index`. */
+  countHolders(index: number, sinceMs: number): number {
+    let count = 0;
+    for (const peer of this.#peers.values())
+      if (peer.durable >= index && peer.lastHeardMs >= sinceMs) count++;
+    return count;
   }
 
   /** The local clock's time until which reads may be answered; pin what is read before asking. */

@@ -291,6 +291,22 @@ describe("a writer", () => {
     expect(world.log.done.at(-1)).toBe("follow from 1 to 1");
   });
 
+  test("reports what others acknowledge to who wants to know", () => {
+    const world = new MemberWorld([OWN, OTHER], 2);
+    const { member } = world;
+    let reports = 0;
+    member.onProgress = () => void reports++;
+    world.until("EPOCH_START", () => member.phase === "starting");
+    const ack = { type: "append-ack", epoch: 1, incarnation: 1, sequence: 1, round: 0 } as const;
+    member.receive(OTHER, { ...ack, sendTime: 0, matched: 1, durable: 1 }, undefined);
+    expect([reports, member.countHolders(1)]).toEqual([1, 0]);
+    world.until("serving", () => member.isServing);
+    expect([1, 2].map((index) => member.countHolders(index))).toEqual([1, 0]);
+    expect(member.status().peers).toMatchObject([{ nodeId: OTHER, matched: 1, durable: 1 }]);
+    member.receive(OTHER, { type: "seal", epoch: 9 }, undefined);
+    expect([reports, member.countHolders(1)]).toEqual([1, 0]);
+  });
+
   test("ships in parts what is more than one message takes", () => {
     const world = replica();
     world.append(1, 3);

@@ -243,6 +243,74 @@ test("a writer serves once ACTIVE is written, and has a lease from its members' 
   expect(a.member.isLeaseValid(1006)).toBe(false);
 });
 
+/** Brings `a` to serve in epoch 4, everything durable at itself and `b`. */
+function serving() {
+  const a = writer();
+  a.step({ type: "durable", index: 5, generation: 0 }, 5);
+  const actions = a.receive("b", ack(5, { sendTime: 6 }), 8);
+  const { request } = actions.find((each) => each.type === "write-document")!;
+  a.step({ type: "document-written", request, result: "ok", version: 10 }, 9);
+  return a;
+}
+
+test("a writer's status shows its peers, and who holds a frame counts only while it is heard", () => {
+  const a = serving();
+  a.step({ type: "appended", index: 7 }, 20);
+  a.receive("b", ack(6, { matched: 7 }), 30);
+  const status = a.member.status(31);
+  expect(status).toMatchObject({ role: "writer", phase: "serving", epoch: 4, admission: "accept" });
+  expect(status).toMatchObject({ commit: 5, durable: 5, last: 7, isComplete: true, writer: "a" });
+  const b = { nodeId: "b", state: "replicate", matched: 7, durable: 6, lastHeardMs: 30 };
+  const never = { lastHeardMs: Number.NEGATIVE_INFINITY };
+  expect(status.peers.toSorted((x, y) => (x.nodeId < y.nodeId ? -1 : 1))).toEqual([
+    b,
+    { nodeId: "c", state: "probe", matched: 0, durable: 0, ...never },
+  ] as never);
+  expect([0, 5, 6, 7].map((index) => a.member.countHolders(index, 31))).toEqual([1, 1, 1, 0]);
+  const { lossMs } = DEFAULT_REPLICATION_OPTIONS;
+  expect(a.member.countHolders(6, 30 + lossMs)).toBe(1);
+  expect(a.member.countHolders(6, 31 + lossMs)).toBe(0);
+  a.receive("c", { type: "seal", epoch: 5 }, 40);
+  expect(a.member.countHolders(5, 40)).toBe(0);
+  expect(a.member.status(40)).toMatchObject({
+    role: "replica",
+    peers: [],
+    admission: "not-writer",
+  });
+});
+
+test("a replica's status says when its writer was last heard, in this epoch", () => {
+  const { member, receive, step } = start("c");
+  const active = { ...DOCUMENT, epoch: 2, phase: "ACTIVE" } as const;
+  const never = Number.NEGATIVE_INFINITY;
+  step({ type: "document", document: active, version: 8 }, 10);
+  expect(member.status(10)).toMatchObject({ role: "replica", writer: "a", writerHeardMs: never });
+  receive("a", append({}), 20);
+  expect(member.status(30)).toMatchObject({ writerHeardMs: 20, isWriterGone: false, last: 4 });
+  step({ type: "link", node: "a", isUp: false }, 40);
+  expect(member.status(40)).toMatchObject({ writerHeardMs: 20, isWriterGone: true });
+  step({ type: "document", document: { ...active, epoch: 3, writer: "b" }, version: 9 }, 50);
+  expect(member.status(50)).toMatchObject({ writer: "b", writerHeardMs: never });
+  expect(member.status(50).isWriterGone).toBe(false);
+});
+
+test("taking a vacant role counts as a failover, one that was handed over as a handover", () => {
+  expect(serving().member.status(10).takeovers).toEqual({ handovers: 0, failovers: 1 });
+  const b = start("b", { promise: { epoch: 3, leaseMs: 0 } });
+  b.step({ type: "document", document: { ...DOCUMENT, phase: "ACTIVE" }, version: 8 });
+  const claim = b.receive("a", { type: "handover", epoch: 3 }, 1);
+  const { request } = claim.find((each) => each.type === "write-document")!;
+  b.step({ type: "document-written", request, result: "ok", version: 9 }, 2);
+  b.step({ type: "promise-persisted", promise: { epoch: 4, leaseMs: 0 } }, 3);
+  const answer = { type: "seal-answer", epoch: 4, incarnation: 1, isComplete: true } as const;
+  b.receive("a", { ...answer, ...LOG }, 4);
+  b.step({ type: "durable", index: 5, generation: 0 }, 5);
+  const written = b.receive("a", ack(5), 6).find((each) => each.type === "write-document")!;
+  b.step({ type: "document-written", request: written.request, result: "ok", version: 10 }, 7);
+  expect(b.member.isServing).toBe(true);
+  expect(b.member.status(8).takeovers).toEqual({ handovers: 1, failovers: 0 });
+});
+
 test("a sealed writer steps down before it answers", () => {
   const a = writer();
   const types = typesOf(a.receive("c", { type: "seal", epoch: 5 }, 6));
