@@ -3,6 +3,7 @@
  * router, which is the server's own.
  */
 import type { CurrentTopology } from "../cluster/current-topology.ts";
+import type { Replication } from "../cluster/replication-status.ts";
 import type { Forwarder } from "./forwarder.ts";
 import type { Authority } from "./node-authority.ts";
 import type { Router } from "./routing.ts";
@@ -23,11 +24,10 @@ export interface ClusterNode {
   readonly topology: CurrentTopology;
   readonly forwarder: Forwarder;
   readonly authority: Authority;
+  readonly replication: Replication;
   /** CLUSTER FAILOVER: begins a planned handover to this node; the error's text if it cannot. */
   requestHandover(): string | undefined;
   links(): readonly LinkDescription[];
-  /** Bytes of log that a node is known to have; 0: not known. */
-  logBytesOf(nodeId: string): number;
 }
 
 export interface ClusterContext extends ClusterNode {

@@ -4,10 +4,11 @@
  */
 import { CLIENT_SLOT_COUNT } from "../base/client-slot.ts";
 import { SLOT_COUNT } from "../base/slot.ts";
+import type { ReplicationStatus } from "../cluster/replication-status.ts";
 import type { SlotRun, TopologyNode, TopologySet } from "../cluster/topology.ts";
 import type { ReplyWriter } from "../resp/reply-writer.ts";
 import type { ClusterContext } from "./cluster-context.ts";
-import type { ServerContext } from "./handler.ts";
+import { replicationOffset } from "./info-replication.ts";
 
 const CLIENT_SLOTS = CLIENT_SLOT_COUNT / SLOT_COUNT;
 
@@ -22,12 +23,6 @@ function clientRange({ start, end }: ClientRange): ClientRange {
 
 function runsOf(cluster: ClusterContext, set: TopologySet): ClientRange[] {
   return cluster.topology.value.runs.filter((run) => run.set === set).map(clientRange);
-}
-
-/** The replica set in which this node is a replica; undefined on a writer, and outside of clusters. */
-export function replicatedSet({ cluster }: ServerContext): TopologySet | undefined {
-  const set = cluster?.topology.value.setOf(cluster.id);
-  return set?.writer?.id === cluster?.id ? undefined : set;
 }
 
 function replyNode(reply: ReplyWriter, node: TopologyNode): void {
@@ -63,6 +58,7 @@ function replyRun(run: SlotRun, reply: ReplyWriter): void {
 /** CLUSTER SHARDS: every replica set with all its nodes, those too that have failed. */
 export function replyShards(cluster: ClusterContext, reply: ReplyWriter): void {
   const { sets } = cluster.topology.value;
+  const status = cluster.replication.status();
   reply.array(sets.length);
   for (const set of sets) {
     reply.map(2);
@@ -76,15 +72,23 @@ export function replyShards(cluster: ClusterContext, reply: ReplyWriter): void {
     reply.bulkString("nodes");
     const nodes = set.writer === undefined ? set.replicas : [set.writer, ...set.replicas];
     reply.array(nodes.length);
-    for (const node of nodes) replyShardNode(cluster, reply, node, node === set.writer);
+    for (const node of nodes)
+      replyShardNode(reply, node, node === set.writer, offsetOf(node.id, cluster.id, status));
   }
 }
 
+/** What a node has at least, as far as this one knows; 0: nothing is known of it. */
+function offsetOf(nodeId: string, ownId: string, status: ReplicationStatus): number {
+  if (nodeId === ownId) return replicationOffset(status);
+  if (nodeId === status.writer?.nodeId) return status.commitIndex;
+  return status.replicas.find((each) => each.nodeId === nodeId)?.durable ?? 0;
+}
+
 function replyShardNode(
-  cluster: ClusterContext,
   reply: ReplyWriter,
   node: TopologyNode,
   isWriter: boolean,
+  offset: number,
 ): void {
   reply.map(node.hostname === "" ? 7 : 8);
   reply.bulkString("id");
@@ -102,16 +106,45 @@ function replyShardNode(
   reply.bulkString("role");
   reply.bulkString(isWriter ? "master" : "replica");
   reply.bulkString("replication-offset");
-  reply.integer(cluster.logBytesOf(node.id));
+  reply.integer(offset);
   reply.bulkString("health");
   reply.bulkString(node.health);
 }
 
-/** One line of CLUSTER NODES, without its end. `nowMs`: when the node was last heard of, which nobody notes. */
-export function nodeLine(cluster: ClusterContext, node: TopologyNode, nowMs: number): string {
+/** What lines of CLUSTER NODES are made of. */
+export interface NodesView {
+  readonly cluster: ClusterContext;
+  readonly status: ReplicationStatus;
+  readonly nowMs: number;
+}
+
+export function nodesView(cluster: ClusterContext, nowMs: number): NodesView {
+  return { cluster, status: cluster.replication.status(), nowMs };
+}
+
+interface Sighting {
+  readonly isConnected: boolean;
+  /** Wall time; of nodes that this one has no link for replication with, nobody notes it: now. */
+  readonly seenMs: number;
+}
+
+function sightingOf({ cluster, status, nowMs }: NodesView, node: TopologyNode): Sighting {
+  if (node.id === cluster.id) return { isConnected: true, seenMs: 0 };
+  const { writer, replicas } = status;
+  const replica = replicas.find((each) => each.nodeId === node.id);
+  const link = writer?.nodeId === node.id ? writer : replica;
+  if (link === undefined) return { isConnected: node.health !== "fail", seenMs: nowMs };
+  const isConnected = "isUp" in link ? link.isUp : link.state !== "offline";
+  return { isConnected, seenMs: link.heardMsAgo < 0 ? 0 : nowMs - link.heardMsAgo };
+}
+
+/** One line of CLUSTER NODES, without its end. */
+export function nodeLine(view: NodesView, node: TopologyNode): string {
+  const { cluster } = view;
   const set = cluster.topology.value.setOf(node.id)!;
   const isWriter = set.writer === node;
   const hostname = node.hostname === "" ? "" : `,${node.hostname}`;
+  const { isConnected, seenMs } = sightingOf(view, node);
   const flags = [
     ...(node.id === cluster.id ? ["myself"] : []),
     isWriter ? "master" : "slave",
@@ -123,9 +156,9 @@ export function nodeLine(cluster: ClusterContext, node: TopologyNode, nowMs: num
     flags.join(","),
     isWriter ? "-" : (set.writer?.id ?? "-"),
     0,
-    node.id === cluster.id ? 0 : Math.floor(nowMs),
+    Math.floor(seenMs),
     set.epoch,
-    node.health === "fail" ? "disconnected" : "connected",
+    isConnected ? "connected" : "disconnected",
   ];
   if (isWriter) {
     for (const { start, end } of runsOf(cluster, set)) words.push(`${start}-${end}`);
@@ -134,8 +167,8 @@ export function nodeLine(cluster: ClusterContext, node: TopologyNode, nowMs: num
 }
 
 /** CLUSTER NODES: one line a node. */
-export function nodesText(cluster: ClusterContext, nowMs: number): string {
-  const lines = cluster.topology.value.nodes.map((node) => `${nodeLine(cluster, node, nowMs)}\n`);
+export function nodesText(view: NodesView): string {
+  const lines = view.cluster.topology.value.nodes.map((node) => `${nodeLine(view, node)}\n`);
   return lines.join("");
 }
 

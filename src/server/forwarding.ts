@@ -157,6 +157,7 @@ export class Forwarding {
   /** Sends a unit at the end of the turn. REQUIRES: blocker() is undefined; the session has a routing. */
   send(session: Session, plan: ForwardPlan, set: TopologySet): void {
     const { lanes } = session.routing!;
+    if (plan.isWrite) session.routing!.hasForwardedWrites = true;
     let lane = lanes.get(plan.slot);
     if (lane === undefined) {
       lane = new Lane(plan.slot, session.reply.protocol);

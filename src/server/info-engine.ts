@@ -7,6 +7,7 @@
 import { estimateExpiring } from "../store/expiry-estimate.ts";
 import type { ServerContext } from "./handler.ts";
 import { memoryParts } from "./info-memory.ts";
+import { clusterNodeFields } from "./info-replication.ts";
 import { type InfoField, zeros } from "./info-text.ts";
 import { DKV_VERSION } from "./version.ts";
 
@@ -103,17 +104,6 @@ function logFields({ clock, config, store }: ServerContext): InfoField[] {
   ];
 }
 
-function routingFields({ cluster }: ServerContext): InfoField[] {
-  if (cluster === undefined) return [];
-  const { redirects, forwards, refusals, scatters } = cluster.router.counts;
-  return [
-    ["cluster_redirects", redirects],
-    ["cluster_forwards", forwards],
-    ["cluster_forwards_refused", refusals],
-    ["cluster_scattered_commands", scatters],
-  ];
-}
-
 export function dkvFields(server: ServerContext): InfoField[] {
   const { counts, lsm } = server.store.internals;
   const { cache } = lsm.info;
@@ -133,6 +123,6 @@ export function dkvFields(server: ServerContext): InfoField[] {
     ["block_cache_misses", cache.misses],
     ["block_cache_evictions", cache.evictions],
     ["unresolved_counts", counts.unresolved],
-    ...routingFields(server),
+    ...clusterNodeFields(server),
   ];
 }

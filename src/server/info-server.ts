@@ -1,5 +1,4 @@
-/** INFO server, clients, replication and cpu. */
-import { replicatedSet } from "./cluster-map.ts";
+/** INFO server, clients and cpu. */
 import type { ServerContext } from "./handler.ts";
 import { type InfoField, zeros } from "./info-text.ts";
 import { DKV_VERSION, REDIS_VERSION } from "./version.ts";
@@ -65,34 +64,6 @@ export function clientFields({ clients, config }: ServerContext): InfoField[] {
   ];
 }
 
-function writerFields(server: ServerContext): InfoField[] {
-  const set = replicatedSet(server);
-  if (set === undefined) return [["role", "master"]];
-  return [
-    ["role", "slave"],
-    ["master_host", set.writer?.host ?? ""],
-    ["master_port", set.writer?.port ?? 0],
-    ["master_link_status", set.writer === undefined ? "down" : "up"],
-    ["slave_read_only", 1],
-  ];
-}
-
-export function replicationFields(server: ServerContext): InfoField[] {
-  const { runId, store } = server;
-  return [
-    ...writerFields(server),
-    ["connected_slaves", 0],
-    ["master_failover_state", "no-failover"],
-    ["master_replid", runId],
-    ["master_replid2", "0".repeat(runId.length)],
-    ["master_repl_offset", store.internals.log.writtenBytes],
-    ["second_repl_offset", -1],
-    ...zeros(
-      "repl_backlog_active repl_backlog_size repl_backlog_first_byte_offset repl_backlog_histlen",
-    ),
-  ];
-}
-
 function seconds(micros: number): string {
   return (micros / 1e6).toFixed(6);
 }
@@ -107,8 +78,4 @@ export function cpuFields({ host }: ServerContext): InfoField[] {
     ["used_cpu_sys_main_thread", seconds(cpu.mainSystemMicros)],
     ["used_cpu_user_main_thread", seconds(cpu.mainUserMicros)],
   ];
-}
-
-export function clusterFields({ cluster }: ServerContext): InfoField[] {
-  return [["cluster_enabled", cluster === undefined ? 0 : 1]];
 }

@@ -52,6 +52,8 @@ export class Outbox {
   isBlocked = false;
   /** Bytes of replies that have left. */
   sentBytes = 0;
+  /** Of this node's frames, the newest one that the client's commands have written to or depended on. */
+  newestTag = 0;
   /** How often all replies have left. */
   emptied = 0;
 

@@ -124,7 +124,7 @@ export class Server {
     const { config, clock, largeBytes, onFatal } = this.#options;
     const authority = this.#authority;
     const dispatcher = this.#dispatcher;
-    let isRunning = false;
+    let running: Session | undefined;
     /** Whether the batch has read what only a writer may show. */
     let hasRead = false;
     let isWriters = false;
@@ -157,18 +157,20 @@ export class Server {
         return hasRead ? authority!.roundOfReads() : 0;
       },
       beginBatch: (session) => {
-        assert(!isRunning, "one session runs at a time");
-        isRunning = true;
+        assert(running === undefined, "one session runs at a time");
+        running = session;
         hasRead = false;
         isWriters = authority?.isServing === true;
         server.store.beginBatch();
         session.lastActiveMs = server.store.nowMs;
       },
       endBatch: () => {
-        isRunning = false;
+        const { tag } = server.store;
+        if (tag > running!.outbox.newestTag) running!.outbox.newestTag = tag;
+        running = undefined;
       },
       get isRunning() {
-        return isRunning;
+        return running !== undefined;
       },
       continueLater: (session) => clock.immediate(() => session.sendNow()),
       execute:
@@ -424,9 +426,9 @@ function clusterContext(node: ClusterNode, router: Router): ClusterContext {
     topology: node.topology,
     authority: node.authority,
     forwarder: node.forwarder,
+    replication: node.replication,
     requestHandover: () => node.requestHandover(),
     links: () => node.links(),
-    logBytesOf: (nodeId) => node.logBytesOf(nodeId),
     router,
   };
 }

@@ -13,7 +13,12 @@ import { createLogger } from "../../src/base/logger.ts";
 import { SystemProcessMemory } from "../../src/base/process-memory.ts";
 import { SLOT_COUNT, slotOf } from "../../src/base/slot.ts";
 import { CurrentTopology } from "../../src/cluster/current-topology.ts";
-import { Topology, type TopologyNode } from "../../src/cluster/topology.ts";
+import type {
+  ReplicaStatus,
+  Replication,
+  ReplicationStatus,
+} from "../../src/cluster/replication-status.ts";
+import { Topology, type TopologyNode, type TopologySet } from "../../src/cluster/topology.ts";
 import { Config } from "../../src/config/config.ts";
 import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
 import type { Forwarder, ForwardUnit } from "../../src/server/forwarder.ts";
@@ -28,6 +33,90 @@ import { freePort } from "./dkv-process.ts";
 export function slotOfKey(key: string): number {
   const bytes = Buffer.from(key);
   return slotOf(bytes, 0, bytes.length);
+}
+
+/** What a node says of replication: what the topology shows, and what a test sets. */
+export class FakeReplication implements Replication {
+  /** Ids of other nodes, and the last frame that each durably has; who is not in it has everything. */
+  readonly durable = new Map<string, number>();
+  /** Takes the place of what follows from the topology. */
+  override: Partial<ReplicationStatus> = {};
+  readonly #id: string;
+  readonly #topology: CurrentTopology;
+  readonly #store: Store;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(id: string, topology: CurrentTopology, store: Store) {
+    this.#id = id;
+    this.#topology = topology;
+    this.#store = store;
+    topology.onChange(() => this.tell());
+  }
+
+  get isServing(): boolean {
+    return this.override.isServing ?? this.#set?.writer?.id === this.#id;
+  }
+
+  get #set(): TopologySet | undefined {
+    return this.#topology.value.setOf(this.#id);
+  }
+
+  /** How many wait for progress. */
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+
+  /** Another node has acknowledged frames up to `index`. */
+  acknowledge(nodeId: string, index: number): void {
+    this.durable.set(nodeId, index);
+    this.tell();
+  }
+
+  tell(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  onProgress(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  countHolders(index: number): number {
+    if (!this.isServing) return 0;
+    return this.status().replicas.filter(({ durable }) => durable >= index).length;
+  }
+
+  status(): ReplicationStatus {
+    const set = this.#set;
+    const { isServing } = this;
+    const lastIndex = this.#store.internals.log.writtenIndex;
+    const writer = set?.writer;
+    const link = (node: TopologyNode) => ({ nodeId: node.id, host: node.host, port: node.port });
+    const replicas = (set?.replicas ?? []).map((node): ReplicaStatus => {
+      const durable = this.durable.get(node.id) ?? lastIndex;
+      const standing = { isMember: true, state: "online", heardMsAgo: 20 } as const;
+      return { ...link(node), ...standing, matched: durable, durable };
+    });
+    return {
+      setId: set?.id ?? "",
+      role: isServing ? "writer" : "replica",
+      phase: isServing ? "serving" : "",
+      isServing,
+      admission: isServing ? "accept" : "not-writer",
+      epoch: set?.epoch ?? 0,
+      writer:
+        isServing || writer === undefined
+          ? undefined
+          : { ...link(writer), isUp: true, heardMsAgo: 20 },
+      isSyncing: false,
+      ...{ commitIndex: lastIndex, durableIndex: lastIndex, lastIndex },
+      ...{ members: 1 + replicas.length, learners: 0, writeQuorum: 2, replicationFactor: 3 },
+      replicas: isServing ? replicas : [],
+      coordination: "connected",
+      takeovers: { handovers: 0, failovers: 0 },
+      ...this.override,
+    };
+  }
 }
 
 /** The system's clock; its monotonic time can be moved, and its timers made faster. */
@@ -149,6 +238,7 @@ export interface ClusterMember {
   readonly topology: CurrentTopology;
   /** What the node knows of its own role; a writer with its quorum until a test says otherwise. */
   readonly authority: TestAuthority;
+  readonly replication: FakeReplication;
   /** Replies of requestHandover(), and how often it was asked. */
   handovers: number;
 }
@@ -315,6 +405,7 @@ export class StaticCluster {
       config,
       topology,
       authority: new TestAuthority(),
+      replication: new FakeReplication(id, topology, store),
       handovers: 0,
       get server() {
         return server!;
@@ -339,7 +430,7 @@ export class StaticCluster {
           return undefined;
         },
         links: () => [],
-        logBytesOf: () => 0,
+        replication: member.replication,
       },
       onShutdown: () => undefined,
       onFatal,

@@ -11,7 +11,14 @@ import { POSITIONS, type ScanPage } from "../../store/scan.ts";
 import type { Store } from "../../store/store.ts";
 import { integerArgument, isWord, NOT_AN_INTEGER, SYNTAX_ERROR } from "../arguments.ts";
 import type { ClusterContext } from "../cluster-context.ts";
-import { clusterInfoText, nodeLine, nodesText, replyShards, replySlots } from "../cluster-map.ts";
+import {
+  clusterInfoText,
+  nodeLine,
+  nodesText,
+  nodesView,
+  replyShards,
+  replySlots,
+} from "../cluster-map.ts";
 import { replyHelp } from "../command-introspection.ts";
 import { COMMANDS, commandNamed } from "../command-table.ts";
 import { echoed } from "../error-text.ts";
@@ -116,8 +123,9 @@ function replicas(context: CommandContext, cluster: ClusterContext): void {
     reply.error("ERR The specified node is not a master");
     return;
   }
+  const view = nodesView(cluster, server.clock.wallMs());
   reply.array(set.replicas.length);
-  for (const each of set.replicas) reply.bulkString(nodeLine(cluster, each, server.clock.wallMs()));
+  for (const each of set.replicas) reply.bulkString(nodeLine(view, each));
 }
 
 function countFailureReports(context: CommandContext, cluster: ClusterContext): void {
@@ -191,7 +199,7 @@ const ANSWERED: Readonly<Record<string, ClusterHandler>> = {
   "cluster|myid": ({ reply }, cluster) => reply.bulkString(cluster.id),
   "cluster|myshardid": myShardId,
   "cluster|nodes": ({ server, reply }, cluster) =>
-    reply.verbatim(nodesText(cluster, server.clock.wallMs())),
+    reply.verbatim(nodesText(nodesView(cluster, server.clock.wallMs()))),
   "cluster|replicas": replicas,
   // Every document of the cluster is durable as soon as it is written.
   "cluster|saveconfig": ({ reply }) => reply.ok(),

@@ -5,7 +5,6 @@
 import type { ReplyWriter } from "../../resp/reply-writer.ts";
 import type { Request } from "../../resp/request.ts";
 import { integerArgument, isWord, NOT_AN_INTEGER, SYNTAX_ERROR } from "../arguments.ts";
-import { replicatedSet } from "../cluster-map.ts";
 import { echoed } from "../error-text.ts";
 import type { CommandContext, Handlers, ServerContext } from "../handler.ts";
 import { isAccepted } from "../passwords.ts";
@@ -142,7 +141,7 @@ function replyServer(server: ServerContext, reply: ReplyWriter, clientId: number
   reply.bulkString("mode");
   reply.bulkString(server.cluster === undefined ? "standalone" : "cluster");
   reply.bulkString("role");
-  reply.bulkString(replicatedSet(server) === undefined ? "master" : "replica");
+  reply.bulkString(server.cluster?.replication.isServing === false ? "replica" : "master");
   reply.bulkString("modules");
   reply.array(0);
 }

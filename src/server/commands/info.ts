@@ -5,13 +5,8 @@
 import type { CommandContext, Handlers, ServerContext } from "../handler.ts";
 import { dkvFields, keyspaceFields, persistenceFields } from "../info-engine.ts";
 import { memoryFields } from "../info-memory.ts";
-import {
-  clientFields,
-  clusterFields,
-  cpuFields,
-  replicationFields,
-  serverFields,
-} from "../info-server.ts";
+import { clusterFields, replicationFields } from "../info-replication.ts";
+import { clientFields, cpuFields, serverFields } from "../info-server.ts";
 import {
   commandStatisticsFields,
   errorStatisticsFields,

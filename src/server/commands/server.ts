@@ -7,8 +7,8 @@
  * because tools wait for its words.
  */
 import { isWord, SYNTAX_ERROR } from "../arguments.ts";
-import { replicatedSet } from "../cluster-map.ts";
 import type { CommandContext, Handlers } from "../handler.ts";
+import { connectedReplicas, linkState, replicationOffset } from "../info-replication.ts";
 import { newestFrame, whenDurable } from "./server-wait.ts";
 
 function time({ server, reply }: CommandContext): void {
@@ -19,20 +19,29 @@ function time({ server, reply }: CommandContext): void {
 }
 
 function role({ server, store, reply }: CommandContext): void {
-  const set = replicatedSet(server);
-  if (set !== undefined) {
+  const status = server.cluster?.replication.status();
+  if (status?.isServing === false) {
     reply.array(5);
     reply.bulkString("slave");
-    reply.bulkString(set.writer?.host ?? "");
-    reply.integer(set.writer?.port ?? 0);
-    reply.bulkString(set.writer === undefined ? "connect" : "connected");
-    reply.integer(store.internals.log.writtenBytes);
+    reply.bulkString(status.writer?.host ?? "");
+    reply.integer(status.writer?.port ?? 0);
+    reply.bulkString(linkState(status));
+    reply.integer(status.role === "spare" ? -1 : replicationOffset(status));
     return;
   }
+  const replicas = status === undefined ? [] : connectedReplicas(status);
   reply.array(3);
   reply.bulkString("master");
-  reply.integer(store.internals.log.writtenBytes);
-  reply.array(0);
+  reply.integer(
+    status === undefined ? store.internals.log.writtenBytes : replicationOffset(status),
+  );
+  reply.array(replicas.length);
+  for (const { host, port, durable } of replicas) {
+    reply.array(3);
+    reply.bulkString(host);
+    reply.bulkString(`${port}`);
+    reply.bulkString(`${durable}`);
+  }
 }
 
 function lastSave({ server, reply }: CommandContext): void {
