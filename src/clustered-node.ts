@@ -10,8 +10,11 @@
 import type { Logger } from "./base/logger.ts";
 import type { Coordinator } from "./cluster/coordination/coordinator.ts";
 import { ClusterNode } from "./cluster/node/cluster-node.ts";
+import { ReplicationView } from "./cluster/node/replication-view.ts";
 import { TransportPeers } from "./cluster/node/transport-peers.ts";
+import type { ReplicationOptions } from "./cluster/replication/options.ts";
 import { SocketTransport } from "./cluster/transport/socket-transport.ts";
+import { WatchedTransport } from "./cluster/transport/watched-transport.ts";
 import type { ClusterSettings } from "./cluster-settings.ts";
 import {
   BudgetKeeper,
@@ -35,7 +38,7 @@ export class ClusteredNode implements RunningNode {
   #node!: ClusterNode;
   #server!: Server;
   #keeper!: BudgetKeeper;
-  #transport!: SocketTransport;
+  #transport!: WatchedTransport;
   #forwarding!: PeerForwarding;
 
   private constructor(parts: NodeParts) {
@@ -98,7 +101,7 @@ export class ClusteredNode implements RunningNode {
     this.#server = new Server({
       ...serverOptions(this.#parts),
       store: this.#node.store,
-      cluster: this.#serverNode(),
+      cluster: this.#serverNode(coordinator, replication),
     });
     this.#forwarding.serve(() => this.#server.peerLink());
     this.#server.listen();
@@ -110,14 +113,15 @@ export class ClusteredNode implements RunningNode {
   ): TransportPeers {
     const { clock, random, onFatal } = this.#parts;
     const logger = this.#log;
-    this.#transport = new SocketTransport({
+    const sockets = new SocketTransport({
       ...{ identity, secret, allowsNoSecret: true, address: peerAddress, clock, logger, onFatal },
       random: { bytes: random, fraction: () => this.#fraction() },
     });
+    this.#transport = new WatchedTransport(sockets, clock);
     const others = { ofSet: [], ofAll: ["forward"] } as const;
     const peers = new TransportPeers(this.#transport, logger, others);
     this.#forwarding = new PeerForwarding({ transport: this.#transport, clock });
-    this.#transport.listen();
+    sockets.listen();
     return peers;
   }
 
@@ -131,16 +135,38 @@ export class ClusteredNode implements RunningNode {
     this.#server.resume(store);
   }
 
-  #serverNode(): ServerNode {
+  /** As CLUSTER FAILOVER words what is in its way. */
+  #requestHandover(): string | undefined {
+    const { member, document, identity } = this.#node;
+    const isMember = document?.members.some(({ nodeId }) => nodeId === identity.nodeId) === true;
+    if (member === undefined || !isMember)
+      return "ERR this node is not a member of its replica set yet";
+    const isLed = document?.phase === "ACTIVE" && document.writer !== null;
+    if (!isLed) return "ERR Master is down or failed, please wait until it is replaced";
+    member.requestHandover();
+    return undefined;
+  }
+
+  #replication(coordinator: Coordinator, replication: ReplicationOptions): ReplicationView {
+    const node = this.#node;
+    return new ReplicationView({
+      ...{ coordinator, replication, nodeId: node.identity.nodeId },
+      ...{ clock: this.#parts.clock, topology: node.topology },
+      member: () => node.member,
+      document: () => node.document,
+    });
+  }
+
+  #serverNode(coordinator: Coordinator, replication: ReplicationOptions): ServerNode {
     const node = this.#node;
     return {
       id: node.identity.nodeId,
       topology: node.topology,
       forwarder: this.#forwarding,
       authority: this.#authority(),
-      requestHandover: () => "not yet",
-      links: () => [],
-      logBytesOf: () => 0,
+      replication: this.#replication(coordinator, replication),
+      requestHandover: () => this.#requestHandover(),
+      links: () => this.#transport.links(),
     };
   }
 

@@ -115,11 +115,8 @@ describe.skipIf(MISSING !== "")("a cluster of two sets with three nodes each", (
     expect(longestMs).toBeLessThan(FAILOVER_MS_MAX);
     await restart(killed);
     await until("it is a replica that has all", async () => {
-      const [, value] = await killed.pipeline([
-        ["READONLY"],
-        ["GET", writers[0]!.acknowledged[0]!],
-      ]);
-      return typeof value === "string" && value.startsWith("value");
+      const [, value] = await killed.pipeline([["READONLY"], ["GET", "key:1"]]);
+      return value === "key:1";
     });
   });
 
@@ -132,6 +129,22 @@ describe.skipIf(MISSING !== "")("a cluster of two sets with three nodes each", (
     expect(writers.flatMap(({ failures }) => failures)).toEqual([]);
     await expectAllThere(writers);
     await restart(stopped);
+  });
+
+  test("CLUSTER FAILOVER makes a replica the writer: no command fails, nothing is lost", async () => {
+    const before = await cluster.writerOf("key:1");
+    const writers = await writersWhile(async () => {
+      const info = await before.ask("INFO", "replication");
+      const [, port] = /slave0:ip=127.0.0.1,port=(\d+),state=online/.exec(`${info}`)!;
+      const replica = cluster.nodes.find((node) => `${node.port}` === port)!;
+      expect(await replica.ask("CLUSTER", "FAILOVER")).toBe("OK");
+      await until("the replica is the writer", async () =>
+        `${await replica.ask("INFO", "replication")}`.includes("role:master"),
+      );
+      expect(await before.ask("INFO", "replication")).toContain("role:slave");
+    });
+    expect(writers.flatMap(({ failures }) => failures)).toEqual([]);
+    await expectAllThere(writers);
   });
 
   test("a writer that slept longer than its lease answers nothing from before", async () => {

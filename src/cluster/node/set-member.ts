@@ -200,6 +200,11 @@ export class SetMember {
     this.#deliver({ type: "handover", successor });
   }
 
+  /** Asks the writer for its role; nothing tells whether it gives it away. */
+  requestHandover(): void {
+    this.#deliver({ type: "request-handover" });
+  }
+
   /** A message of another member, with its frames; these are borrowed. Never from within another call of this. */
   receive(from: string, message: Message, payload: Uint8Array | undefined): void {
     assert(!this.#isStepping, "a message that arrives within a step");

@@ -65,7 +65,9 @@ export type Event =
   /** A reader whose lease has lapsed wants to know that this is still the writer. */
   | { readonly type: "confirm"; readonly token: number }
   /** Give the writer role to `successor`, or to the member that is furthest. */
-  | { readonly type: "handover"; readonly successor: string | undefined };
+  | { readonly type: "handover"; readonly successor: string | undefined }
+  /** Ask the writer to give its role to this member. */
+  | { readonly type: "request-handover" };
 
 /** "unavailable": certainly not applied. "unknown": it may be, now or later. */
 export type DocumentWriteResult = "ok" | "conflict" | "unknown" | "unavailable";

@@ -206,6 +206,9 @@ export class Member {
       case "handover":
         this.#onHandover(event.successor, nowMs);
         break;
+      case "request-handover":
+        this.#requestHandover();
+        break;
       default:
         this.#onCheckpoint(event, nowMs);
         break;
@@ -257,6 +260,9 @@ export class Member {
       case "handover":
         this.#invitedBy = message.epoch;
         break;
+      case "handover-request":
+        if (message.epoch === this.#writer?.epoch) this.#onHandover(from, nowMs);
+        break;
       case "refusal":
         break;
     }
@@ -289,6 +295,13 @@ export class Member {
         ? "this node is not the writer"
         : this.#writer.beginHandover(successor, nowMs);
     if (problem !== undefined) this.#context.out.log(`no handover: ${problem}`);
+  }
+
+  #requestHandover(): void {
+    const { register, out, nodeId } = this.#context;
+    const { writer, epoch, phase } = register.document ?? {};
+    if (writer == null || epoch === undefined || writer === nodeId || phase !== "ACTIVE") return;
+    out.send(writer, { type: "handover-request", epoch });
   }
 
   #onCheckpoint(

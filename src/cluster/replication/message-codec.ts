@@ -41,6 +41,7 @@ const TYPES = [
   "suspicion",
   "lease-revoked",
   "handover",
+  "handover-request",
 ] as const satisfies readonly Message["type"][];
 
 type Runs = Pick<Extract<Message, { type: "append" }>, "runs" | "last">;
@@ -97,6 +98,7 @@ function fieldsOf(message: Message): Field[] {
     case "refusal":
     case "lease-revoked":
     case "handover":
+    case "handover-request":
       return [varint(message.epoch)];
   }
 }
@@ -221,6 +223,7 @@ function readFields(type: Message["type"], reader: FieldReader): Message {
     case "refusal":
     case "lease-revoked":
     case "handover":
+    case "handover-request":
       return { type, epoch };
   }
 }

@@ -125,6 +125,12 @@ export interface Handover {
   readonly epoch: number;
 }
 
+/** A member asks the writer of `epoch` for its role. */
+export interface HandoverRequest {
+  readonly type: "handover-request";
+  readonly epoch: number;
+}
+
 export type Message =
   | Append
   | AppendAck
@@ -136,7 +142,8 @@ export type Message =
   | Refusal
   | Suspicion
   | LeaseRevoked
-  | Handover;
+  | Handover
+  | HandoverRequest;
 
 /** Messages that are followed by the frames (previous.index, last]. */
 export type FrameMessage = Append | FetchReply;

@@ -47,6 +47,7 @@ const MESSAGES: readonly Message[] = [
   { type: "suspicion", epoch: 7, incarnation: 1, last: { epoch: 7, index: 30 }, isStalled: true },
   { type: "lease-revoked", epoch: 7 },
   { type: "handover", epoch: 7 },
+  { type: "handover-request", epoch: 7 },
 ];
 
 test("every message survives encoding", () => {
