@@ -108,7 +108,8 @@ export class Outbox {
    * What waits will not be sure: writes are answered that their outcome is unknown, reads that they are to be tried
    * again, in the places of their replies. Holes stay. REQUIRES: all that was written is tagged and marked.
    */
-  withdraw(withdrawal: Withdrawal): void {
+  withdraw(withdrawal: Withdrawal, passed: Passed): void {
+    this.#readyBytes(passed);
     if (!this.isGated) return;
     const from = this.#passed;
     const marks = this.#marks.map(({ end, effect }) => ({ end: end - this.#consumed, effect }));

@@ -223,7 +223,7 @@ export class Session {
     if (this.outbox.isEmpty && !this.#isParked) this.socket.end();
   }
 
-  /** Ends the connection now; replies that have not left are lost. */
+  /** Ends the connection now; what has not left is lost. */
   kill(): void {
     this.isClosing = true;
     this.socket.terminate();
@@ -245,7 +245,8 @@ export class Session {
   /** Nobody can say what becomes of the frames that replies wait for (Outbox.withdraw). REQUIRES: it is not running. */
   withdraw(): void {
     assert(!this.#isRunning, "replies withdrawn from a session that runs");
-    this.outbox.withdraw(this.routing?.isPeer === true ? WITHDRAWN_FROM_PEER : WITHDRAWN);
+    const withdrawal = this.routing?.isPeer === true ? WITHDRAWN_FROM_PEER : WITHDRAWN;
+    this.outbox.withdraw(withdrawal, this.#host);
     this.release();
   }
 
