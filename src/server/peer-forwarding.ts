@@ -154,7 +154,7 @@ export class PeerForwarding implements Forwarder {
   #execute(from: Link, requests: readonly IncomingRequest[]): void {
     const units: IncomingUnit[] = [];
     for (const request of requests) {
-      const unit = readUnit(request.bytes);
+      const unit = readUnit(request.bytes, request.start, request.end);
       if (unit === undefined) {
         from.close("not a unit of work");
         return;

@@ -47,24 +47,25 @@ export function writeUnit(unit: ForwardUnit, batch: ForwardBatch): void {
   for (const part of unit.bytes) batch.append(part);
 }
 
-/** What `bytes` say, without how to settle it; undefined when they are no unit. Borrows them. */
-export function readUnit(bytes: Buffer): Omit<ForwardUnit, "settle"> | undefined {
-  if (bytes.length <= UNIT_HEADER_BYTES) return undefined;
-  const client = bytes.readUInt32LE(0) + bytes.readUInt32LE(4) * TWO_32;
-  const epoch = bytes.readUInt32LE(8) + bytes.readUInt32LE(12) * TWO_32;
-  const slot = bytes.readUInt16LE(16);
-  const kind = KINDS[bytes[18]!];
-  const flags = bytes[19]!;
-  const requests = bytes.readUInt32LE(20);
+/** What bytes[start, end) say, without how to settle it; undefined when they are no unit. Borrows them. */
+export function readUnit(
+  bytes: Buffer,
+  start: number,
+  end: number,
+): Omit<ForwardUnit, "settle"> | undefined {
+  if (end - start <= UNIT_HEADER_BYTES) return undefined;
+  const client = bytes.readUInt32LE(start) + bytes.readUInt32LE(start + 4) * TWO_32;
+  const epoch = bytes.readUInt32LE(start + 8) + bytes.readUInt32LE(start + 12) * TWO_32;
+  const slot = bytes.readUInt16LE(start + 16);
+  const kind = KINDS[bytes[start + 18]!];
+  const flags = bytes[start + 19]!;
+  const requests = bytes.readUInt32LE(start + 20);
   const isWatched = (flags & FLAG_WATCHED) !== 0;
-  const isUnit =
-    Number.isSafeInteger(client) &&
-    Number.isSafeInteger(epoch) &&
-    slot < SLOT_COUNT &&
-    flags <= FLAGS;
-  if (!isUnit || kind === undefined || requests === 0) return undefined;
+  const areNumbers = Number.isSafeInteger(client) && Number.isSafeInteger(epoch);
+  const isKnown = slot < SLOT_COUNT && flags <= FLAGS && kind !== undefined;
+  if (!areNumbers || !isKnown || requests === 0) return undefined;
   if (isWatched && kind !== "transaction") return undefined;
   const protocol = (flags & FLAG_RESP3) !== 0 ? 3 : 2;
-  const rest = bytes.subarray(UNIT_HEADER_BYTES);
+  const rest = bytes.subarray(start + UNIT_HEADER_BYTES, end);
   return { client, epoch, slot, kind, isWatched, protocol, requests, bytes: [rest] };
 }

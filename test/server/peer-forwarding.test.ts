@@ -56,7 +56,7 @@ describe("a unit's bytes", () => {
       expect(reader.next()).toBe(true);
       expect(reader.end - reader.start).toBe(unitLength(unit));
       const { settle: _, ...fields } = unit;
-      const read = readUnit(reader.bytes.subarray(reader.start, reader.end))!;
+      const read = readUnit(reader.bytes, reader.start, reader.end)!;
       expect({ seed: SEED + run, ...read, bytes: Buffer.concat(read.bytes) }).toEqual({
         seed: SEED + run,
         ...fields,
@@ -70,7 +70,7 @@ describe("a unit's bytes", () => {
       const random = new SimRandom(SEED + run);
       const bytes = Buffer.from(random.bytes(random.below(40)));
       if (random.below(2) === 0 && bytes.length > 20) bytes.fill(0, 5, 20);
-      const unit = readUnit(bytes);
+      const unit = readUnit(bytes, 0, bytes.length);
       if (unit === undefined) continue;
       expect(unit.slot).toBeLessThan(1024);
       expect(unit.requests).toBeGreaterThan(0);

@@ -56,15 +56,19 @@ interface Lane {
 }
 
 export class IncomingRequest {
-  /** Lent until the response. */
+  /** bytes[start, end), lent until the response. */
   readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
   readonly #message: number;
   readonly #index: number;
   readonly #onResponse: ResponseListener;
   #isAnswered = false;
 
   constructor(reader: EntryReader, onResponse: ResponseListener) {
-    this.bytes = reader.bytes.subarray(reader.start, reader.end);
+    this.bytes = reader.bytes;
+    this.start = reader.start;
+    this.end = reader.end;
     this.#message = reader.message;
     this.#index = reader.index;
     this.#onResponse = onResponse;

@@ -47,6 +47,7 @@ const newForwarder = (
   });
 
 const ask = (text: string): Asked => ({ text, kind: undefined, reply: "" });
+const textOf = ({ bytes, start, end }: IncomingRequest) => bytes.toString("utf8", start, end);
 const idle = { execute: () => undefined, onEnd: () => undefined };
 
 /** Node a forwards to node b, which keeps what it is asked until the test answers. */
@@ -105,7 +106,7 @@ class World {
   }
 
   get texts(): string[] {
-    return this.asked.map(({ bytes }) => bytes.toString());
+    return this.asked.map(textOf);
   }
 
   answer(index: number, kind: number, text = ""): void {
@@ -304,7 +305,7 @@ describe("Forwarder over sockets", () => {
     const a = start("a", () => undefined);
     const b = start("b", (_from, requests) => {
       for (const request of requests) {
-        const reply = Buffer.from(request.bytes).reverse();
+        const reply = Buffer.from(textOf(request)).reverse();
         const answer = () => request.respond(KIND_REPLIED, reply);
         if (random.below(3) === 0) setImmediate(answer);
         else answer();
