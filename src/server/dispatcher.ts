@@ -62,6 +62,7 @@ export class Dispatcher {
   readonly #handlers: readonly (Handler | undefined)[];
   /** Commands that CLIENT PAUSE WRITE holds back, and those that are timed one by one. */
   readonly #isSlow: readonly boolean[];
+  readonly #effects: readonly Effect[] = COMMANDS.map(effectOf);
   /** Undefined: not a node of a cluster, everything runs here. */
   readonly #router: Router | undefined;
   readonly #authority: NodeAuthority | undefined;
@@ -276,7 +277,8 @@ export class Dispatcher {
     const { throttled } = this.#store.housekeeping;
     if (throttled !== undefined && mayWrite(session, spec)) return throttled;
     if (this.#authority === undefined) return undefined;
-    const effect = effectOf(session, spec);
+    const effect =
+      spec.name === "exec" && mayWrite(session, spec) ? "write" : this.#effects[spec.id]!;
     const held = effect === "write" ? this.#authority.admit(session) : undefined;
     if (held === undefined) this.effect = effect;
     return held;
@@ -357,9 +359,9 @@ export class Dispatcher {
   }
 }
 
-/** What the reply to a command that runs here tells. */
-function effectOf(session: Session, spec: CommandSpec): Effect {
-  if (mayWrite(session, spec)) return "write";
+/** What the reply to a command that runs here tells; that of EXEC at least. */
+function effectOf(spec: CommandSpec): Effect {
+  if (spec.has(FLAG_WRITE)) return "write";
   const isRead = spec.firstKey > 0 || spec.has(FLAG_READONLY) || spec.name === "exec";
   return isRead ? "read" : "none";
 }

@@ -53,6 +53,8 @@ export class NodeAuthority {
   confirmed = 0;
   #round = 0;
   #isRoundPlanned = false;
+  /** The writes of this batch may run. */
+  #accepts = false;
   #poll: Promise<void> | undefined = undefined;
   #suspension: PromiseWithResolvers<void> | undefined = undefined;
 
@@ -100,11 +102,18 @@ export class NodeAuthority {
     return this.#round;
   }
 
+  /** A batch of commands begins: what is known of the admission holds until its end. */
+  beginBatch(): void {
+    this.#accepts = false;
+  }
+
   /** undefined: the session's write may run. A promise: ask again then. A text: the error to answer. */
   admit(session: Session): Promise<void> | string | undefined {
+    if (this.#accepts) return undefined;
     const { authority, clock, quorumTimeoutMs } = this.#options;
     const { admission } = authority;
     if (admission === "accept") {
+      this.#accepts = true;
       session.heldSinceMs = 0;
       return undefined;
     }

@@ -15,7 +15,7 @@ import type { Socket } from "bun";
 import { type Piece, ReplyWriter } from "../resp/reply-writer.ts";
 import type { Session } from "./session.ts";
 import type { Statistics } from "./statistics.ts";
-import { type Effect, type ReplyMark, type Withdrawal, withdraw } from "./withdraw-replies.ts";
+import { type Effect, type Withdrawal, withdraw } from "./withdraw-replies.ts";
 
 /** Replies of other nodes up to this length are sent together with what is around them. */
 const JOINED_BYTES_MAX = 16 * 1024;
@@ -44,7 +44,8 @@ export class Outbox {
   /** Bytes at the start that tag() has seen. */
   #tagged = 0;
   /** Replies from the first one that waits on, oldest first; their ends as of all bytes that there ever were. */
-  readonly #marks: ReplyMark[] = [];
+  readonly #markEnds: number[] = [];
+  readonly #markEffects: Effect[] = [];
   #consumed = 0;
   /** Passed.ticks when the oldest gate became so. */
   waitsSinceTick = 0;
@@ -73,7 +74,8 @@ export class Outbox {
 
   /** The reply to one command ends here. */
   mark(effect: Effect): void {
-    this.#marks.push({ end: this.#consumed + this.reply.length, effect });
+    this.#markEnds.push(this.#consumed + this.reply.length);
+    this.#markEffects.push(effect);
   }
 
   /** Tags what was written since the last call. True when it must wait and nothing did before. */
@@ -82,7 +84,7 @@ export class Outbox {
     const last = this.#gateEnds.length - 1;
     const isSure = tag <= passed.committed && round <= passed.confirmed;
     if (last < 0) {
-      if (isSure) this.#marks.length = 0;
+      if (isSure) this.#dropMarks(this.#markEnds.length);
       else this.#begin(end, tag, round, passed);
     } else if (!isSure && (tag > this.#gateTags[last]! || round > this.#gateRounds[last]!)) {
       this.#gateEnds.push(end);
@@ -112,7 +114,10 @@ export class Outbox {
     this.#readyBytes(passed);
     if (!this.isGated) return;
     const from = this.#passed;
-    const marks = this.#marks.map(({ end, effect }) => ({ end: end - this.#consumed, effect }));
+    const marks = this.#markEnds.map((end, index) => ({
+      end: end - this.#consumed,
+      effect: this.#markEffects[index]!,
+    }));
     withdraw(this.reply, from, marks, withdrawal);
     this.#clearGates();
     this.#tagged = this.reply.length;
@@ -146,7 +151,7 @@ export class Outbox {
     this.#gateEnds.length = 0;
     this.#gateTags.length = 0;
     this.#gateRounds.length = 0;
-    this.#marks.length = 0;
+    this.#dropMarks(this.#markEnds.length);
     this.#passed = 0;
   }
 
@@ -226,15 +231,17 @@ export class Outbox {
   }
 
   #trimMarks(): void {
-    const marks = this.#marks;
-    if (this.#gateEnds.length === 0) {
-      marks.length = 0;
-    } else if (
-      marks.length > TRIM_MARKS &&
-      marks[TRIM_MARKS]!.end <= this.#consumed + this.#passed
-    ) {
-      marks.splice(0, TRIM_MARKS);
-    }
+    const ends = this.#markEnds;
+    if (this.#gateEnds.length === 0) this.#dropMarks(ends.length);
+    else if (ends.length > TRIM_MARKS && ends[TRIM_MARKS]! <= this.#consumed + this.#passed)
+      this.#dropMarks(TRIM_MARKS);
+  }
+
+  /** The oldest ones. */
+  #dropMarks(count: number): void {
+    if (count === 0) return;
+    this.#markEnds.splice(0, count);
+    this.#markEffects.splice(0, count);
   }
 }
 

@@ -161,6 +161,7 @@ export class Server {
         running = session;
         hasRead = false;
         isWriters = authority?.isServing === true;
+        authority?.beginBatch();
         server.store.beginBatch();
         session.lastActiveMs = server.store.nowMs;
       },

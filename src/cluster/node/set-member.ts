@@ -23,15 +23,14 @@ import type { Action } from "../replication/action.ts";
 import type { Event, PersistedPromise } from "../replication/event.ts";
 import { type Admission, Member, type Role } from "../replication/member.ts";
 import type { MemberStatus } from "../replication/member-status.ts";
-import { type FrameMessage, type Message, partOf } from "../replication/message.ts";
+import type { FrameMessage, Message } from "../replication/message.ts";
 import type { ReplicationOptions } from "../replication/options.ts";
 import { FrameList } from "./frame-list.ts";
-import type { FrameBytes, ReplicatedLog } from "./replicated-log.ts";
+import { FrameShipper } from "./frame-shipper.ts";
+import type { ReplicatedLog } from "./replicated-log.ts";
 import { SetDocument } from "./set-document.ts";
 import { WorkQueue } from "./work-queue.ts";
 
-/** Frames of one message, unless a single one is longer. */
-const SHIPPED_BYTES_MAX = 1024 * 1024;
 const TICKS_PER_HEARTBEAT = 4;
 
 export interface Peers {
@@ -89,6 +88,7 @@ export class SetMember {
   readonly #member: Member;
   readonly #document: SetDocument;
   readonly #work: WorkQueue;
+  readonly #shipper: FrameShipper;
   readonly #ticker: Timer;
   readonly #steps: Step[] = [];
   #isStepping = false;
@@ -98,6 +98,9 @@ export class SetMember {
   /** Counts roles that have ended: what was begun for one is void then. */
   #term = 0;
   #isLeading = false;
+  /** As the core said since its last step; each command asks, and the core's answer costs a sort. */
+  #leaseUntilMs = Number.NEGATIVE_INFINITY;
+  #acceptUntilMs = Number.NEGATIVE_INFINITY;
   /** As many members as there should be. */
   #isSetComplete = false;
   /** What was last written to the coordinator, or is about to be. */
@@ -116,6 +119,7 @@ export class SetMember {
     this.#member = new Member(boot, replication, options.newClaimId, clock.monotonicMs());
     this.#generation = this.#member.logGeneration;
     this.#work = new WorkQueue((error) => this.#fail(error));
+    this.#shipper = new FrameShipper(log, options.peers, (error) => this.#fail(error));
     this.#document = new SetDocument(options.coordinator, options.setId, logger, {
       onDocument: (document, version) => {
         this.#noteDocument(document, version);
@@ -175,12 +179,19 @@ export class SetMember {
 
   get admission(): Admission {
     if (!this.#isLeading) return "not-writer";
-    return this.#member.admission(this.#options.clock.monotonicMs());
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs <= this.#acceptUntilMs) return "accept";
+    this.#acceptUntilMs = this.#member.acceptUntilMs(nowMs);
+    return this.#member.admission(nowMs);
   }
 
   /** Whether what a reader has pinned before it asks may be answered. */
   get isLeaseValid(): boolean {
-    return this.#isLeading && this.#member.isLeaseValid(this.#options.clock.monotonicMs());
+    if (!this.#isLeading) return false;
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs < this.#leaseUntilMs) return true;
+    this.#leaseUntilMs = this.#member.leaseUntilMs(nowMs);
+    return nowMs < this.#leaseUntilMs;
   }
 
   /** Resolves when what was pinned before the call may be answered; false: this node is no writer any more. */
@@ -240,6 +251,7 @@ export class SetMember {
     this.#isLeading = false;
     this.#ticker.cancel();
     this.#document.stop();
+    this.#shipper.stop();
     this.#steps.length = 0;
     this.#endConfirmations();
     return this.#work.stop();
@@ -280,6 +292,8 @@ export class SetMember {
     // What a writer has written last, before it stepped down, nobody was told of: it goes.
     if (event.type === "appended" && !this.#isLeading) return;
     if (event.type === "durable" && event.index > this.#member.lastIndex) return;
+    this.#leaseUntilMs = Number.NEGATIVE_INFINITY;
+    this.#acceptUntilMs = Number.NEGATIVE_INFINITY;
     const actions = this.#member.step(event, this.#options.clock.monotonicMs());
     for (const action of actions) {
       if (this.#isStopped) return;
@@ -319,7 +333,7 @@ export class SetMember {
         peers.send(action.to, action.message, undefined);
         break;
       case "ship":
-        this.#ship(action.to, action.message, action.message.previous.index + 1);
+        this.#shipper.ship(action.to, action.message);
         break;
       case "read-document":
         this.#document.read();
@@ -415,33 +429,6 @@ export class SetMember {
     this.#document
       .write(action.request, document, action.version)
       .catch((error: Error) => this.#fail(error));
-  }
-
-  /** Sends the frames of `message` from `first` on, in as many parts as their bytes need. */
-  #ship(to: string, message: FrameMessage, first: number): void {
-    const { log, peers } = this.#options;
-    for (let next = first; next <= message.last; ) {
-      const read = log.readFrames(next, message.last, SHIPPED_BYTES_MAX);
-      // Gone, or not there yet: for the receiver the message was lost.
-      if (read === undefined) return;
-      if (read instanceof Promise) {
-        this.#shipLater(to, message, read);
-        return;
-      }
-      peers.send(to, partOf(message, read.first, read.last), read.bytes);
-      next = read.last + 1;
-    }
-  }
-
-  #shipLater(to: string, message: FrameMessage, read: Promise<FrameBytes | undefined>): void {
-    read.then(
-      (frames) => {
-        if (frames === undefined || this.#isStopped) return;
-        this.#options.peers.send(to, partOf(message, frames.first, frames.last), frames.bytes);
-        this.#ship(to, message, frames.last + 1);
-      },
-      (error: Error) => this.#fail(error),
-    );
   }
 
   #fail(error: Error): void {

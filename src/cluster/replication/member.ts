@@ -114,16 +114,24 @@ export class Member {
     return Math.min(onAll, this.#context.log.commit) + 1;
   }
 
-  /** Whether a read may be answered whose data was pinned before `nowMs` was read from the clock. */
-  isLeaseValid(nowMs: number): boolean {
-    return this.#writer !== undefined && nowMs < this.#writer.leaseUntilMs(nowMs);
+  /**
+   * Reads may be answered until then whose data was pinned before the clock was read. As of this step; it may be later
+   * when asked later.
+   */
+  leaseUntilMs(nowMs: number): number {
+    return this.#writer?.leaseUntilMs(nowMs) ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /** Writes may be taken until then, as with leaseUntilMs. */
+  acceptUntilMs(nowMs: number): number {
+    if (this.#writer?.isAccepting !== true) return Number.NEGATIVE_INFINITY;
+    return this.#writer.quorumHeardMs(nowMs) + this.#context.options.leaseMs;
   }
 
   admission(nowMs: number): Admission {
     if (this.#writer?.phase !== "serving") return "not-writer";
     if (!this.#writer.isAccepting) return "paused";
-    const silentMs = nowMs - this.#writer.quorumHeardMs(nowMs);
-    return silentMs > this.#context.options.leaseMs ? "no-replicas" : "accept";
+    return nowMs > this.acceptUntilMs(nowMs) ? "no-replicas" : "accept";
   }
 
   status(nowMs: number): MemberStatus {

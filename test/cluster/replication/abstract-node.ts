@@ -89,7 +89,7 @@ export class AbstractNode implements CheckedNode {
     return this.member?.epoch ?? 0;
   }
   get isLeaseValid(): boolean {
-    return this.member?.isLeaseValid(this.clockMs) ?? false;
+    return this.member !== undefined && this.clockMs < this.member.leaseUntilMs(this.clockMs);
   }
   get isPaused(): boolean {
     return this.#cluster.scheduler.now < this.pausedUntil;

@@ -235,12 +235,12 @@ test("a writer serves once ACTIVE is written, and has a lease from its members' 
   const actions = a.receive("b", ack(5, { sendTime: 6 }), 8);
   const write = actions.find((each) => each.type === "write-document")!;
   expect(write.document.phase).toBe("ACTIVE");
-  expect(a.member.isLeaseValid(9)).toBe(false);
+  expect(a.member.leaseUntilMs(9)).toBeLessThan(9);
   const { request } = write;
   const served = a.step({ type: "document-written", request, result: "ok", version: 10 }, 9);
   expect(served).toContainEqual({ type: "serve", epoch: 4 });
-  expect(a.member.isLeaseValid(1005)).toBe(true);
-  expect(a.member.isLeaseValid(1006)).toBe(false);
+  expect(a.member.leaseUntilMs(1005)).toBeGreaterThan(1005);
+  expect(a.member.leaseUntilMs(1006)).toBe(1006);
 });
 
 /** Brings `a` to serve in epoch 4, everything durable at itself and `b`. */
