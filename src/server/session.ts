@@ -237,15 +237,16 @@ export class Session {
 
   /** The commit index has grown: sends what it allows. */
   release(): void {
-    this.sendNow();
+    this.#send();
     if (this.outbox.isGated) this.#host.gate(this);
+    this.#continue();
   }
 
   /** Nobody can say what becomes of the frames that replies wait for (Outbox.withdraw). REQUIRES: it is not running. */
   withdraw(): void {
     assert(!this.#isRunning, "replies withdrawn from a session that runs");
-    const isPeer = this.routing?.isPeer === true;
-    this.outbox.withdraw(isPeer ? WITHDRAWN_FROM_PEER : WITHDRAWN, this.#host);
+    const withdrawal = this.routing?.isPeer === true ? WITHDRAWN_FROM_PEER : WITHDRAWN;
+    this.outbox.withdraw(withdrawal, this.#host);
     this.release();
   }
 
