@@ -32,10 +32,10 @@ import { WITHDRAWN, WITHDRAWN_FROM_PEER } from "./withdraw-replies.ts";
 const OUTPUT_PENDING_MAX = 1 << 20;
 /** Replies of other nodes that may be on their way to one session. */
 const HOLES_MAX = 1024;
-/** Reply bytes, without pieces, below which limits need no look. */
+/** Reply bytes, without pieces, below which limits need no look … */
 const OUTPUT_CHECKED_FROM = 1 << 16;
-/** More reply bytes than this are sent at once, so that the client has something to do. */
-const SENT_SOON_BYTES_MAX = 1 << 16;
+/** … and above which they are sent at once, so that the client has something to do. */
+const SENT_SOON_BYTES_MAX = OUTPUT_CHECKED_FROM;
 /** Requests parsed ahead at most. */
 export const BATCH_REQUESTS = 16;
 
@@ -150,7 +150,6 @@ export class Session {
   get isClosed(): boolean {
     return this.#isClosed;
   }
-
   /** Address and port of this server's end. */
   get localAddress(): string {
     return formatAddress(this.socket.localAddress, this.socket.localPort);
@@ -245,8 +244,8 @@ export class Session {
   /** Nobody can say what becomes of the frames that replies wait for (Outbox.withdraw). REQUIRES: it is not running. */
   withdraw(): void {
     assert(!this.#isRunning, "replies withdrawn from a session that runs");
-    const withdrawal = this.routing?.isPeer === true ? WITHDRAWN_FROM_PEER : WITHDRAWN;
-    this.outbox.withdraw(withdrawal, this.#host);
+    const isPeer = this.routing?.isPeer === true;
+    this.outbox.withdraw(isPeer ? WITHDRAWN_FROM_PEER : WITHDRAWN, this.#host);
     this.release();
   }
 
