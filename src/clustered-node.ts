@@ -29,6 +29,8 @@ import { PeerForwarding } from "./server/peer-forwarding.ts";
 import { Server } from "./server/server.ts";
 import { DKV_VERSION } from "./server/version.ts";
 
+/** The incarnation of a node says whether a loss of power may have taken what it acknowledged. */
+const FIXED_POLICY = "a node of a cluster has the appendfsync that it was started with";
 /** Log that is kept for nodes that are behind, as a multiple of the segments in memory. */
 const RETAINED_POOLS = 4;
 
@@ -78,6 +80,7 @@ export class ClusteredNode implements RunningNode {
   async #start(settings: ClusterSettings, coordinator: Coordinator): Promise<void> {
     const { clock, fileSystem, directory, host, plan, random, onFatal } = this.#parts;
     const { shape, replication, announced } = settings;
+    this.#parts.config.freeze("appendfsync", FIXED_POLICY);
     this.#node = await ClusterNode.start({
       ...{ coordinator, fileSystem, directory, clock, random, shape, replication },
       logger: this.#log,

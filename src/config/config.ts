@@ -70,6 +70,8 @@ export class Config {
   /** Canonical names that CONFIG SET changed since the start. */
   readonly #changed = new Set<string>();
   readonly #listeners = new Map<string, Listener<unknown>[]>();
+  /** Why directives that can be set elsewhere cannot be set in this process. */
+  readonly #frozen = new Map<string, string>();
 
   /** Reads all sources. Throws StartupError for whatever is wrong with one of them. */
   static load(sources: ConfigSources): Config {
@@ -168,8 +170,15 @@ export class Config {
     return undefined;
   }
 
+  /** From now on CONFIG SET refuses the directive, and says why. */
+  freeze(name: DirectiveName, reason: string): void {
+    this.#frozen.set(name, reason);
+  }
+
   #plan(slot: Slot, value: string, planned: Map<Slot, unknown>): string | undefined {
     if (slot.entry.isImmutable) return "can't set immutable config";
+    const frozen = this.#frozen.get(slot.entry.name);
+    if (frozen !== undefined) return frozen;
     if (planned.has(slot)) return "duplicate parameter";
     const parsed = parseArguments(slot.entry, [value], slot.value);
     if ("error" in parsed) return parsed.error;

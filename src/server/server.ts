@@ -229,9 +229,7 @@ export class Server {
 
   /** `store` is the node's from now on. */
   resume(store: Store): void {
-    const { config } = this.#options;
     this.#context.store = store;
-    store.pipeline.policy = config.get("appendfsync");
     store.resume();
     for (const session of this.#sessions) session.adopt(store);
     this.#dispatcher.adopt(store);

@@ -377,3 +377,12 @@ describe("Config.rewrite", () => {
     expect(config.rewrite()).toMatch(/^ERR Rewriting config file: ENOENT/);
   });
 });
+
+test("a frozen directive is refused by CONFIG SET with the reason, and keeps its value", () => {
+  const config = Config.load({ argv: [], environment: {} });
+  config.freeze("appendfsync", "fixed here");
+  expect(config.set([["appendfsync", "no"]])).toBe(
+    "ERR CONFIG SET failed (possibly related to argument 'appendfsync') - fixed here",
+  );
+  expect(config.get("appendfsync")).toBe("always");
+});
