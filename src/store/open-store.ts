@@ -51,6 +51,8 @@ export interface StoreOptions {
   readonly largeBytes: ByteBudget;
   /** Longest value in bytes. */
   readonly valueBytesMax: number;
+  /** Of a store that has been abandoned: its memory is used again. */
+  readonly arenas?: ArenaPool | undefined;
   /** The node is one of several: it opens as a replica, and what another node commits is told it. */
   readonly replication?: ReplicationStart;
   /** The log or the tables can no longer be trusted: the process must end. */
@@ -177,7 +179,9 @@ function makeMemory(options: StoreOptions, walDirectory: string) {
     powerOfTwo(largestSegmentBytes(options.fileSystem, walDirectory)),
   );
   const segmentCount = Math.max(SEGMENTS_MIN, Math.floor(options.segmentPoolBytes / segmentBytes));
-  const pool = new ArenaPool(segmentBytes, segmentCount);
+  const { arenas } = options;
+  const pool =
+    arenas?.segmentBytes === segmentBytes ? arenas : new ArenaPool(segmentBytes, segmentCount);
   const memtable = new Memtable(segmentBytes, bucketsFor(segmentBytes, segmentCount));
   memtable.reserve(logBytes(options.fileSystem, walDirectory) / RECORD_BYTES_EXPECTED_MIN);
   return { segmentBytes, segmentCount, pool, memtable };

@@ -75,8 +75,10 @@ export class ReplicatedStore {
    * dropped. REQUIRES: no unit runs on the store, and none will.
    */
   async stepDown(commitIndex: number): Promise<Store> {
+    const { arenas } = this.#store.internals.segments;
     await abandon(this.#store);
-    this.#store = await openReplica(this.#options, commitIndex);
+    arenas.reclaim();
+    this.#store = await openReplica({ ...this.#options, arenas }, commitIndex);
     return this.#store;
   }
 

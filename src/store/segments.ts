@@ -227,6 +227,11 @@ export class Segments {
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
+  /** What the segments' arenas come from. */
+  get arenas(): ArenaPool {
+    return this.#parts.pool;
+  }
+
   /** Whoever waits for an arena looks again now. */
   letGo(): void {
     this.#wake();

@@ -29,6 +29,8 @@ export class Arena {
 export class ArenaPool {
   readonly segmentBytes: number;
   readonly #free: Arena[] = [];
+  /** Those too that are in use. */
+  readonly #made = new Set<Arena>();
   #unmade: number;
   /** Arenas that there are beyond `count`. */
   #extra = 0;
@@ -48,13 +50,26 @@ export class ArenaPool {
     if (arena !== undefined) return arena;
     if (this.#unmade === 0) return undefined;
     this.#unmade--;
-    return new Arena(this.segmentBytes);
+    return this.#make();
+  }
+
+  /** Takes all arenas back, for another log. REQUIRES: nobody uses one any more. */
+  reclaim(): void {
+    this.#free.splice(0, this.#free.length, ...[...this.#made].slice(this.#extra));
+    for (const arena of [...this.#made].slice(0, this.#extra)) this.#made.delete(arena);
+    this.#extra = 0;
+  }
+
+  #make(): Arena {
+    const arena = new Arena(this.segmentBytes);
+    this.#made.add(arena);
+    return arena;
   }
 
   /** Makes one more arena than the pool was meant for: what waits for one would wait for ever. */
   extend(): Arena {
     this.#extra++;
-    return new Arena(this.segmentBytes);
+    return this.#make();
   }
 
   get extraCount(): number {
@@ -63,8 +78,12 @@ export class ArenaPool {
 
   give(arena: Arena): void {
     assert(arena.bytes.length === this.segmentBytes, "an arena of another pool");
-    if (this.#extra > 0) this.#extra--;
-    else this.#free.push(arena);
+    if (this.#extra === 0) {
+      this.#free.push(arena);
+      return;
+    }
+    this.#extra--;
+    this.#made.delete(arena);
   }
 }
 

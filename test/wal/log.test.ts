@@ -172,4 +172,16 @@ describe("segment", () => {
     pool.give(one);
     expect(pool.take()).toBe(one);
   });
+
+  test("ArenaPool takes all arenas back at once, without those beyond its count", () => {
+    const pool = new ArenaPool(SEGMENT_BYTES, 3);
+    const first = [pool.take()!, pool.take()!];
+    pool.extend();
+    pool.reclaim();
+    expect(pool.freeCount).toBe(3);
+    const again = [pool.take()!, pool.take()!, pool.take()!];
+    expect(new Set(again).size).toBe(3);
+    expect(first.filter((arena) => again.includes(arena)).length).toBeGreaterThan(0);
+    expect(pool.take()).toBeUndefined();
+  });
 });
