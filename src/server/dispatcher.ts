@@ -89,8 +89,6 @@ export class Dispatcher {
     const reply = session.reply;
     const start = reply.length;
     this.effect = "none";
-    const suspension = this.#authority?.suspension;
-    if (suspension !== undefined) return suspension;
     const spec = this.#specOf(session);
     if (spec === undefined) return undefined;
     const elsewhere = this.#router !== undefined && this.#goElsewhere(this.#router, session, spec);
@@ -279,6 +277,9 @@ export class Dispatcher {
     if (this.#authority === undefined) return undefined;
     const effect =
       spec.name === "exec" && mayWrite(session, spec) ? "write" : this.#effects[spec.id]!;
+    if (effect === "none") return undefined;
+    const { suspension } = this.#authority;
+    if (suspension !== undefined) return suspension;
     const held = effect === "write" ? this.#authority.admit(session) : undefined;
     if (held === undefined) this.effect = effect;
     return held;
@@ -322,8 +323,11 @@ export class Dispatcher {
 
   async #finishPreparing(session: Session): Promise<void> {
     const work = session.work;
-    work.results.push(await work.pending!);
+    const store = this.#store;
+    const prepared = await work.pending!;
     work.pending = undefined;
+    // What another store has shown means nothing to this one.
+    if (store === this.#store) work.results.push(prepared);
   }
 
   #waitFor(interrupt: unknown, session: Session): Promise<void> | undefined {

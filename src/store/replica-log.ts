@@ -160,6 +160,18 @@ export class ReplicaLog implements AppendEffects {
     return uncommitted;
   }
 
+  /** Another node makes the frames again. REQUIRES: all of the log is committed and indexed. */
+  follow(): void {
+    const log = this.#log!;
+    assert(this.#unadopted.length === 0, "a writer's segments are adopted");
+    this.#waiting.length = 0;
+    this.#next = 0;
+    const { openIndex, openFrameStart: end, nextSequence } = log;
+    this.#applied = { index: openIndex - 1, segment: log.active.number, end, nextSequence };
+    this.clockMs = log.clockMs;
+    this.#pipeline!.commitApplied(this.#applied);
+  }
+
   nextArena(): Arena | undefined {
     const segments = this.#segments;
     const arena = segments.takeArena();

@@ -3,8 +3,8 @@
  *
  *   replica ── appendEpochStart, committed, lead() ──► writer ── stepDown(commit) ──► replica, of a store opened anew
  *
- * What a writer has indexed and nobody has committed cannot be taken out of memtable and counts again. So stepDown()
- * opens the directory once more, in this process: tables, then the log, of which only what is committed is indexed. The
+ * What a writer has indexed and nobody has committed cannot be taken out of memtable and counts again. So, unless all is
+ * committed, as after a handover, stepDown() opens the directory once more, in this process: tables, then the log, of which only what is committed is indexed. The
  * log itself stays as it is; whoever leads next says what of it goes (ReplicaLog.truncateAfter). The Worker stays too.
  */
 import { assert } from "../base/assert.ts";
@@ -72,9 +72,10 @@ export class ReplicatedStore {
 
   /**
    * Forgets what is not committed: frames behind `commitIndex` stay in the log, but nobody sees them. The open frame is
-   * dropped. REQUIRES: no unit runs on the store, and none will.
+   * dropped. REQUIRES: no unit runs on the store, and none will until it is done.
    */
   async stepDown(commitIndex: number): Promise<Store> {
+    if (this.#store.follow()) return this.#store;
     const { arenas } = this.#store.internals.segments;
     await abandon(this.#store);
     arenas.reclaim();

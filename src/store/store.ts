@@ -92,6 +92,15 @@ export class Store {
     this.#parts.pipeline.beginOwn(uncommitted);
   }
 
+  /** As lead(), and back: only as long as nothing is indexed that is not committed. False: it is; nothing has changed. */
+  follow(): boolean {
+    const { log, pipeline, replica } = this.#parts;
+    if (log.hasOpenRecords || pipeline.committed !== log.openIndex - 1) return false;
+    replica!.follow();
+    this.#replica = replica;
+    return true;
+  }
+
   /** Highest frame index that the current batch's replies depend on; 0: none. */
   get tag(): number {
     return this.#records.tag;
@@ -115,13 +124,9 @@ export class Store {
   /** Starts a batch of units: time is the same for all of them. */
   beginBatch(): void {
     this.#records.tag = 0;
-    if (this.#replica !== undefined) {
-      this.nowMs = this.#replica.clockMs;
-      return;
-    }
-    const wallMs = this.#parts.options.clock.wallMs();
-    const logMs = this.#parts.log.clockMs;
-    this.nowMs = wallMs > logMs ? wallMs : logMs;
+    const { options, log } = this.#parts;
+    if (this.#replica !== undefined) this.nowMs = this.#replica.clockMs;
+    else this.nowMs = Math.max(options.clock.wallMs(), log.clockMs);
   }
 
   /** `work` carries what prepare() has done for earlier runs of this unit. */
