@@ -29,6 +29,8 @@ import { PeerForwarding } from "./server/peer-forwarding.ts";
 import { Server } from "./server/server.ts";
 import { DKV_VERSION } from "./server/version.ts";
 
+const NO_SECRET =
+  "no cluster-secret: whoever reaches the peer port is taken for a node of the cluster";
 /** The incarnation of a node says whether a loss of power may have taken what it acknowledged. */
 const FIXED_POLICY = "a node of a cluster has the appendfsync that it was started with";
 /** Log that is kept for nodes that are behind, as a multiple of the segments in memory. */
@@ -81,6 +83,8 @@ export class ClusteredNode implements RunningNode {
     const { clock, fileSystem, directory, host, plan, random, onFatal } = this.#parts;
     const { shape, replication, announced } = settings;
     this.#parts.config.freeze("appendfsync", FIXED_POLICY);
+    if (settings.secret.length === 0)
+      this.#log.warn({ port: settings.peerAddress.port }, NO_SECRET);
     this.#node = await ClusterNode.start({
       ...{ coordinator, fileSystem, directory, clock, random, shape, replication },
       logger: this.#log,
