@@ -225,6 +225,12 @@ export class Lsm {
     });
   }
 
+  /** The tables as the manifest names them now; their files stay until release(). REQUIRES: that is before close(). */
+  snapshot(): { readonly state: VersionState; release(): void } {
+    const { state } = this.#tables;
+    return { state, release: this.#tables.retain(state.levels.flat()) };
+  }
+
   /** Hides lower sequences of slots [startSlot, endSlot) from reads at once. */
   addRangeDeletion(sequence: number, startSlot: number, endSlot: number): void {
     assert(startSlot < endSlot, "a range deletion covers a slot");

@@ -10,7 +10,7 @@ import type { FileSystem } from "../base/file-system.ts";
 import { BlockCache } from "./block-cache.ts";
 import type { LsmTuning } from "./lsm-options.ts";
 import { isManifestFile, Manifest, manifestName, readManifest } from "./manifest.ts";
-import { TableReader } from "./table-reader.ts";
+import { TableReader, type TableReaderOptions } from "./table-reader.ts";
 import { tableIdOf, tablePath } from "./table-writer.ts";
 import { TableHandle, Version } from "./version.ts";
 import {
@@ -163,24 +163,13 @@ export class TableStore {
     if (!fileSystem.exists(path)) {
       throw new CorruptionError("a table that the manifest names is missing", { path });
     }
-    const reader = TableReader.open(fileSystem, path, table.id, {
+    const reader = openNamedTable(fileSystem, path, table, {
       cache: this.cache,
       nowMicros: () => this.#options.nowMicros(),
       slowReadMicros: tuning.slowReadMicros,
       asyncForMs: tuning.asyncForMs,
       forceAsync: tuning.forceAsync,
     });
-    const { properties } = reader;
-    if (
-      properties.fileBytes !== table.bytes ||
-      properties.recordCount !== table.recordCount ||
-      properties.minPosition !== table.minPosition ||
-      properties.maxPosition !== table.maxPosition ||
-      properties.maxSequence !== table.maxSequence
-    ) {
-      reader.close();
-      throw new CorruptionError("a table is not the one that the manifest names", { path });
-    }
     return new TableHandle(reader, (handle) => {
       handle.reader.close();
       this.#remove(handle.reader.id);
@@ -219,4 +208,26 @@ export class TableStore {
     }
     if (removed) fileSystem.syncDirectory(directory);
   }
+}
+
+/** The table at `path`, which must be what the manifest says. Throws CorruptionError or DiskError. */
+export function openNamedTable(
+  fileSystem: FileSystem,
+  path: string,
+  table: TableMeta,
+  options: TableReaderOptions,
+): TableReader {
+  const reader = TableReader.open(fileSystem, path, table.id, options);
+  const { properties } = reader;
+  if (
+    properties.fileBytes !== table.bytes ||
+    properties.recordCount !== table.recordCount ||
+    properties.minPosition !== table.minPosition ||
+    properties.maxPosition !== table.maxPosition ||
+    properties.maxSequence !== table.maxSequence
+  ) {
+    reader.close();
+    throw new CorruptionError("a table is not the one that the manifest names", { path });
+  }
+  return reader;
 }

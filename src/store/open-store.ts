@@ -17,6 +17,7 @@ import { Memtable } from "../lsm/memtable.ts";
 import type { StorageExecutor } from "../lsm/storage-executor.ts";
 import { Log } from "../wal/log.ts";
 import { type Arena, ArenaPool } from "../wal/segment.ts";
+import { finishInstallation } from "./checkpoint-staging.ts";
 import { CommitPipeline, type SyncPolicy } from "./commit-pipeline.ts";
 import { openIdentity } from "./identity.ts";
 import { KeyCounts } from "./key-counts.ts";
@@ -225,6 +226,7 @@ function recoveryTarget(
 function prepareDirectory(fileSystem: FileSystem, directory: string, random: Uint8Array): HashSeed {
   for (const path of [directory, `${directory}/wal`, `${directory}/tables`])
     fileSystem.makeDirectory(path);
+  finishInstallation(fileSystem, directory);
   const { hashSeed } = openIdentity(fileSystem, directory, random);
   fileSystem.syncDirectory(directory);
   return { low: hashSeed[0], high: hashSeed[1] };

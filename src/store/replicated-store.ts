@@ -6,10 +6,14 @@
  * What a writer has indexed and nobody has committed cannot be taken out of memtable and counts again. So, unless all is
  * committed, as after a handover, stepDown() opens the directory once more, in this process: tables, then the log, of which only what is committed is indexed. The
  * log itself stays as it is; whoever leads next says what of it goes (ReplicaLog.truncateAfter). The Worker stays too.
+ *
+ * install() opens it anew with a checkpoint in the place of log and tables.
  */
 import { assert } from "../base/assert.ts";
 import type { StorageExecutor } from "../lsm/storage-executor.ts";
 import type { EpochRun } from "../wal/epoch-runs.ts";
+import { type Checkpoint, captureCheckpoint } from "./checkpoint.ts";
+import { type CheckpointStaging, discardStaged, finishInstallation } from "./checkpoint-staging.ts";
 import { openStore, type ReplicationStart, type StoreOptions } from "./open-store.ts";
 import type { ReplicaLog } from "./replica-log.ts";
 import type { Replicator } from "./replicator.ts";
@@ -39,11 +43,15 @@ export class ReplicatedStore {
   }
 
   static async open(options: ReplicatedStoreOptions): Promise<ReplicatedStore> {
+    const { fileSystem, directory } = options;
+    finishInstallation(fileSystem, directory);
+    fileSystem.makeDirectory(directory);
+    discardStaged(fileSystem, directory);
     const replicated = await openReplica(options, options.replication.commitIndex);
     return new ReplicatedStore(options, replicated);
   }
 
-  /** Another one after stepDown(). */
+  /** Another one after stepDown() and install(). */
   get store(): Store {
     return this.#store;
   }
@@ -81,6 +89,20 @@ export class ReplicatedStore {
     arenas.reclaim();
     this.#store = await openReplica({ ...this.#options, arenas }, commitIndex);
     return this.#store;
+  }
+
+  /** The checkpoint takes the place of all that was here. REQUIRES: as for stepDown(); the checkpoint is complete. */
+  async install(checkpoint: Pick<CheckpointStaging, "install">): Promise<Store> {
+    await abandon(this.#store);
+    checkpoint.install();
+    this.#store = await openReplica(this.#options, 0);
+    return this.#store;
+  }
+
+  /** Undefined: not now. REQUIRES: release() before this store is another one. */
+  checkpoint(): Promise<Checkpoint | undefined> {
+    const { fileSystem, directory } = this.#options;
+    return captureCheckpoint(this.#store, fileSystem, directory);
   }
 
   async close(): Promise<void> {

@@ -292,4 +292,14 @@ describe("identity", () => {
     expect(() => check(other)).toThrow(StartupError);
     expect(fs.readdirSync(other)).toEqual([]);
   });
+
+  test("a directory that becomes a copy of another one is refused, one that has staged a copy is not", () => {
+    const { report, directory } = checkDamaged((copy) => {
+      fs.mkdirSync(path.join(copy, "checkpoint"));
+      fs.writeFileSync(path.join(copy, "MEMBER"), "{}");
+    });
+    expect(report.notes).toEqual([]);
+    fs.writeFileSync(path.join(directory, "INSTALL"), "{}");
+    expect(() => check(directory)).toThrow(/start the server with it/);
+  });
 });

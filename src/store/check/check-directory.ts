@@ -14,6 +14,7 @@ import { RunIterator } from "../../lsm/run-iterator.ts";
 import { level0Runs, type TableMeta, type VersionState } from "../../lsm/version-edit.ts";
 import { EPOCHS_FILE, readEpochs } from "../../wal/epoch-runs.ts";
 import { segmentNumberOf } from "../../wal/segment.ts";
+import { INSTALLATION, STAGING } from "../checkpoint-staging.ts";
 import { type Identity, readIdentity } from "../identity.ts";
 import { type CheckedLog, checkLog, type LogReport } from "./check-log.ts";
 import { type CheckedManifest, checkManifest, type ManifestReport } from "./check-manifest.ts";
@@ -70,7 +71,7 @@ export interface CheckReport {
 }
 
 const IDENTITY = "IDENTITY";
-const ROOT_FILES = new Set([IDENTITY, "LOCK", "LOCK.pid"]);
+const ROOT_FILES = new Set([IDENTITY, "LOCK", "LOCK.pid", "MEMBER", STAGING]);
 const WAL = "wal";
 const TABLES = "tables";
 
@@ -128,6 +129,10 @@ class DirectoryCheck {
     const names = fileSystem.list(directory);
     if (![IDENTITY, WAL, TABLES].some((name) => names.includes(name))) {
       throw new StartupError(`${directory} is not a data directory: it has no ${IDENTITY}`);
+    }
+    if (names.includes(INSTALLATION)) {
+      const remedy = "start the server with it, which finishes that";
+      throw new StartupError(`${directory} is about to become a copy of another one: ${remedy}`);
     }
     for (const name of names) {
       if (ROOT_FILES.has(name) || name === WAL || name === TABLES) continue;
