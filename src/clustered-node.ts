@@ -80,7 +80,7 @@ export class ClusteredNode implements RunningNode {
   }
 
   async #start(settings: ClusterSettings, coordinator: Coordinator): Promise<void> {
-    const { clock, fileSystem, directory, host, plan, random, onFatal } = this.#parts;
+    const { clock, config, fileSystem, directory, host, plan, random, onFatal } = this.#parts;
     const { shape, replication, announced } = settings;
     this.#parts.config.freeze("appendfsync", FIXED_POLICY);
     if (settings.secret.length === 0)
@@ -92,6 +92,7 @@ export class ClusteredNode implements RunningNode {
       retainBytesMax: plan.segmentPoolBytes * RETAINED_POOLS,
       address: { ...announced, version: DKV_VERSION },
       bootId: host.bootId,
+      checkpoints: { bytesPerSecond: () => config.get("cluster-checkpoint-rate") },
       openPeerPort: (identity) => this.#openPeerPort(identity, settings),
       events: {
         onServe: (epoch) => this.#log.info({ epoch }, "the writer of its replica set"),
@@ -100,7 +101,6 @@ export class ClusteredNode implements RunningNode {
         onStepDown: () => this.#server.suspend(),
         onFollow: () => this.#adoptStore(),
         onDocument: () => undefined,
-        onCheckpointNeeded: () => undefined,
         onFatal,
       },
     });
@@ -161,6 +161,7 @@ export class ClusteredNode implements RunningNode {
       ...{ clock: this.#parts.clock, topology: node.topology },
       member: () => node.member,
       document: () => node.document,
+      checkpoints: () => node.checkpoints,
     });
   }
 

@@ -34,6 +34,23 @@ export interface WriterLink {
   readonly heardMsAgo: number;
 }
 
+/** A checkpoint on its way between this node and another one. */
+export interface TransferStatus {
+  readonly nodeId: string;
+  /** catching-up: all of it is there, and the log behind it follows. */
+  readonly phase: "preparing" | "transferring" | "verifying" | "installing" | "catching-up";
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+  /** Since the other one said something. */
+  readonly heardMsAgo: number;
+}
+
+/** Undefined: none. */
+export interface CheckpointStatus {
+  readonly sending: TransferStatus | undefined;
+  readonly receiving: TransferStatus | undefined;
+}
+
 export interface ReplicationStatus {
   /** Empty, as of a spare: the node has no place in a set. */
   readonly setId: string;
@@ -46,8 +63,9 @@ export interface ReplicationStatus {
   readonly epoch: number;
   /** Undefined on the writer, and while there is none. */
   readonly writer: WriterLink | undefined;
-  /** A checkpoint takes the log's place. */
+  /** A checkpoint comes, or takes the log's place. */
   readonly isSyncing: boolean;
+  readonly checkpoints: CheckpointStatus;
   readonly commitIndex: number;
   readonly durableIndex: number;
   readonly lastIndex: number;

@@ -1,6 +1,6 @@
 /** The directives of a cluster's node (directives.ts has the others). All times are in milliseconds. */
 import { fixed, settable } from "./directive.ts";
-import { choice, integer, type Kind, text, yesNo } from "./kinds.ts";
+import { choice, integer, type Kind, memory, text, yesNo } from "./kinds.ts";
 
 const PORT = { min: 0, max: 65_535 };
 /** As many nodes as the document of a replica set holds. */
@@ -75,6 +75,10 @@ export const CLUSTER = {
   "cluster-quorum-timeout": settable("cluster", integer({ min: 100, max: 600_000 }), {
     default: "5000",
     help: "Milliseconds that a command waits for its quorum. Then a write that was not begun answers NOREPLICAS, one that was begun UNKNOWN, and a read TRYAGAIN.",
+  }),
+  "cluster-checkpoint-rate": settable("cluster", memory({ min: 0, max: 2 ** 40 }), {
+    default: "64mb",
+    help: "Bytes a second at which a writer sends its tables to a node that is empty, or too far behind for the log that is kept; 0 = as fast as it goes, and at least 256 KiB. One node gets them at a time.",
   }),
   "cluster-zookeeper-session-timeout": fixed("cluster", integer({ min: 1000, max: 600_000 }), {
     default: "10000",

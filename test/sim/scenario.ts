@@ -11,6 +11,8 @@ export interface SeedReport {
   readonly simulatedMicros: number;
   readonly acknowledged: number;
   readonly unknown: number;
+  /** Nodes that took another one's tables. */
+  readonly checkpoints?: number;
   readonly faults: ReadonlyMap<string, number>;
 }
 

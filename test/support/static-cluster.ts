@@ -109,6 +109,7 @@ export class FakeReplication implements Replication {
           ? undefined
           : { ...link(writer), isUp: true, heardMsAgo: 20 },
       isSyncing: false,
+      checkpoints: { sending: undefined, receiving: undefined },
       ...{ commitIndex: lastIndex, durableIndex: lastIndex, lastIndex },
       ...{ members: 1 + replicas.length, learners: 0, writeQuorum: 2, replicationFactor: 3 },
       replicas: isServing ? replicas : [],

@@ -3,7 +3,7 @@
  *
  *     joinCluster ─► StoreLog ─► Registration ─► Formation ─► SetMember ⇄ PeerPort
  *     whose data?    the store   I am here       my set       the core        ▲
- *                                              TopologyReader ────────────────┘ where all nodes are
+ *                       └─ Checkpoints ─┘      TopologyReader ────────────────┘ where all nodes are
  *
  * Until it has found its set a node serves nothing; a spare may wait for ever.
  *
@@ -17,18 +17,24 @@ import type { Coordinator } from "../coordination/coordinator.ts";
 import type { NodeDocument, ReplicaSetDocument } from "../coordination/documents.ts";
 import { CurrentTopology } from "../current-topology.ts";
 import type { ReplicationOptions } from "../replication/options.ts";
+import type { CheckpointStatus } from "../replication-status.ts";
 import { Topology } from "../topology.ts";
 import type { Address } from "../transport/transport.ts";
+import { type BulkPort, type CheckpointPace, Checkpoints } from "./checkpoints.ts";
 import { Formation, type SetShape } from "./formation.ts";
+import type { Peers } from "./frame-shipper.ts";
 import { type JoinedCluster, joinCluster } from "./join-cluster.ts";
 import { Registration } from "./registration.ts";
-import { type Peers, SetMember, type SetMemberEvents } from "./set-member.ts";
+import { SetMember, type SetMemberEvents } from "./set-member.ts";
 import { StoreLog, type StoreLogOptions } from "./store-log.ts";
 import { TopologyReader } from "./topology-reader.ts";
 
 const NONCE_BYTES = 16;
 
-export type PeerReceiver = Pick<SetMember, "receive" | "onLink">;
+export interface PeerReceiver extends Pick<SetMember, "receive" | "onLink"> {
+  /** Parts of a message for checkpoints; borrowed until it returns. */
+  receiveBulk(from: string, parts: readonly Uint8Array[]): void;
+}
 
 export interface PeerAddress extends Address {
   /** A member or learner of this node's own set. */
@@ -36,7 +42,7 @@ export interface PeerAddress extends Address {
 }
 
 /** Connections to the other nodes. */
-export interface PeerPort extends Peers {
+export interface PeerPort extends Peers, BulkPort {
   /** Once; before it messages are lost. */
   start(receiver: PeerReceiver): void;
   /** All nodes of the cluster whose address is known, without this one. */
@@ -68,7 +74,8 @@ export interface ClusterNodeOptions {
   readonly address: Pick<NodeDocument, "host" | "port" | "peerPort" | "hostname" | "version">;
   /** Of the kernel: another one after the machine was started anew. */
   readonly bootId: string;
-  readonly events: SetMemberEvents;
+  readonly events: Omit<SetMemberEvents, "onCheckpointNeeded">;
+  readonly checkpoints: CheckpointPace;
   random(bytes: number): Uint8Array;
   openPeerPort(node: NodeIdentity): PeerPort;
 }
@@ -84,6 +91,7 @@ export class ClusterNode {
   /** Who owns which slot, as far as this node knows; version 0 until all documents have been read. */
   readonly topology = new CurrentTopology(new Topology(0, []));
   #addresses: ReadonlyMap<string, Address> = new Map();
+  readonly #checkpoints: Checkpoints;
   #member: SetMember | undefined = undefined;
   #document: ReplicaSetDocument | undefined = undefined;
   /** Told when a handover has ended: whether the role was given away. */
@@ -97,6 +105,14 @@ export class ClusterNode {
     const { coordinator, clock, logger, address, bootId, shape } = options;
     const { nodeId, incarnation } = this.identity;
     this.#peers = options.openPeerPort(this.identity);
+    this.#checkpoints = new Checkpoints({
+      ...{ clock, logger, log, peers: this.#peers, member: () => this.#member },
+      ...{ fileSystem: options.fileSystem, directory: options.directory },
+      pace: options.checkpoints,
+      spareDiskBytes: () => options.store.minFreeDiskBytes(),
+      random: (bytes) => options.random(bytes),
+      onFatal: (error) => options.events.onFatal(error),
+    });
     const node: NodeDocument = { format: 1, id: nodeId, incarnation, bootId, ...address };
     this.#reader = new TopologyReader({
       ...{ coordinator, clock, logger, node, topology: this.topology },
@@ -138,7 +154,7 @@ export class ClusterNode {
     return { clusterId: this.#joined.clusterId, nodeId, incarnation };
   }
 
-  /** Another one after each step-down. */
+  /** Another one after each step-down, and when a checkpoint has taken its place. */
   get store(): Store {
     return this.#log.store;
   }
@@ -155,6 +171,10 @@ export class ClusterNode {
 
   get isRegistered(): boolean {
     return this.#registration.isRegistered;
+  }
+
+  get checkpoints(): CheckpointStatus {
+    return this.#checkpoints.status;
   }
 
   /** Gives the writer role away, to `successor` or to whoever is furthest; false: there is nobody who can take it. */
@@ -174,7 +194,9 @@ export class ClusterNode {
     this.#formation.stop();
     this.#reader.setServing(undefined);
     this.#reader.stop();
+    await this.#checkpoints.closeSender();
     await this.#member?.stop();
+    await this.#checkpoints.close();
     await this.#options.coordinator.close();
     await this.#log.close();
     await this.#joined.file.setExposed(false);
@@ -210,13 +232,23 @@ export class ClusterNode {
         onStepDown: () => {
           this.#endHandover(true);
           this.#reader.setServing(undefined);
-          return events.onStepDown();
+          return this.#leaveStore();
         },
         onDocument: (document, version) => this.#onDocument(document, version),
+        onCheckpointNeeded: (nodeId) => this.#checkpoints.offer(nodeId),
       },
     });
     this.#member = member;
-    this.#peers.start(member);
+    this.#peers.start({
+      receive: (from, message, frames) => member.receive(from, message, frames),
+      onLink: (node, isUp) => member.onLink(node, isUp),
+      receiveBulk: (from, parts) => this.#checkpoints.receive(from, parts),
+    });
+  }
+
+  /** Done when nothing uses the store any more. */
+  async #leaveStore(): Promise<void> {
+    await Promise.all([this.#options.events.onStepDown(), this.#checkpoints.leaveStore()]);
   }
 
   #onDocument(document: ReplicaSetDocument, version: number): void {

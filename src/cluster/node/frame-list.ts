@@ -9,7 +9,7 @@
 import { assert } from "../../base/assert.ts";
 import { checksumMatches } from "../../base/checksum.ts";
 import { FRAME_HEADER_BYTES, FRAME_MAGIC } from "../../wal/frame.ts";
-import { epochInMessage, type FrameMessage } from "../replication/message.ts";
+import { epochInMessage, type FrameMessage, type Message } from "../replication/message.ts";
 
 const TWO_32 = 0x1_0000_0000;
 const CHECKSUM_OFFSET = 8;
@@ -67,4 +67,10 @@ function wholeLength(view: DataView, at: number): number {
 
 function readUint64(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint32(at + 4, true) * TWO_32;
+}
+
+/** Whether frames follow the message. */
+export function hasFrames(message: Message): message is FrameMessage {
+  const isFrameMessage = message.type === "append" || message.type === "fetch-reply";
+  return isFrameMessage && message.runs.length > 0;
 }

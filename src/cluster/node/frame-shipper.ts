@@ -1,10 +1,14 @@
 /** Sends messages that have frames: as many messages as their bytes need, each with what the log gives at once. */
-import { type FrameMessage, partOf } from "../replication/message.ts";
+import { type FrameMessage, type Message, partOf } from "../replication/message.ts";
 import type { FrameBytes, ReplicatedLog } from "./replicated-log.ts";
-import type { Peers } from "./set-member.ts";
 
 /** Frames of one message, unless a single one is longer. */
 const SHIPPED_BYTES_MAX = 1024 * 1024;
+
+export interface Peers {
+  /** Messages may be lost. `frames` are borrowed until it returns. */
+  send(to: string, message: Message, frames: Uint8Array | undefined): void;
+}
 
 export class FrameShipper {
   readonly #log: Pick<ReplicatedLog, "readFrames">;

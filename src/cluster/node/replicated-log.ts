@@ -1,13 +1,17 @@
 /**
  * The log of a member, as replication drives it; store-log.ts implements it with a store.
  *
- *     append*, truncateAfter, commit, lead, follow     in the order of the calls, each one after the other is done
- *     readFrames, sync, retain                         at any time
+ *     append*, truncateAfter, commit, lead, follow, install     in the order of the calls, each one after the other is done
+ *     readFrames, sync, retain                                  at any time
  *
  * What returns a promise waits: for an arena, for the disk, for a store that opens. A failure of the disk is final and
  * goes to whoever made the log, not here.
  */
+import type { CheckpointStaging } from "../../store/checkpoint-staging.ts";
 import type { EpochRun } from "../replication/epoch-table.ts";
+
+/** A complete one. */
+export type InstallableCheckpoint = Pick<CheckpointStaging, "install">;
 
 /** Whole frames [first, last], verbatim. Borrowed: valid until the current event is over. */
 export interface FrameBytes {
@@ -55,6 +59,8 @@ export interface ReplicatedLog {
    * nobody was told of, go.
    */
   follow(commit: number, last: number): Promise<void>;
+  /** The checkpoint takes the place of all that was here, durably; where the log stands then, all of it committed. */
+  install(checkpoint: InstallableCheckpoint): Promise<LogStanding>;
   /** Closes and writes the open frame. */
   closeFrame(): void;
 

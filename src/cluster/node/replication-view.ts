@@ -6,6 +6,7 @@ import type { CurrentTopology } from "../current-topology.ts";
 import type { MemberStatus, PeerStatus } from "../replication/member-status.ts";
 import type { ReplicationOptions } from "../replication/options.ts";
 import type {
+  CheckpointStatus,
   ReplicaStatus,
   Replication,
   ReplicationStatus,
@@ -22,6 +23,7 @@ export interface ReplicationViewOptions {
   /** Undefined: no place in a set yet. */
   member(): WatchedMember | undefined;
   document(): ReplicaSetDocument | undefined;
+  checkpoints(): CheckpointStatus;
 }
 
 export type WatchedMember = Pick<SetMember, "status" | "isServing" | "countHolders" | "onProgress">;
@@ -56,6 +58,7 @@ export class ReplicationView implements Replication {
     const own = member();
     const set = document();
     const coordination = coordinator.session.state;
+    const checkpoints = this.#options.checkpoints();
     if (own === undefined || set === undefined) return { ...SPARE, coordination };
     const status = own.status();
     const { role, phase, epoch, admission, takeovers } = status;
@@ -64,7 +67,7 @@ export class ReplicationView implements Replication {
       ...{ setId: set.id, role, phase: phase ?? "", isServing: own.isServing, epoch },
       admission: own.isServing ? admission : "not-writer",
       writer: this.#writerLink(status),
-      isSyncing: !status.isComplete,
+      ...{ isSyncing: !status.isComplete || checkpoints.receiving !== undefined, checkpoints },
       commitIndex: status.commit,
       durableIndex: status.durable,
       lastIndex: status.last,
@@ -127,6 +130,7 @@ const SPARE: Omit<ReplicationStatus, "coordination"> = {
   epoch: 0,
   writer: undefined,
   isSyncing: false,
+  checkpoints: { sending: undefined, receiving: undefined },
   commitIndex: 0,
   durableIndex: 0,
   lastIndex: 0,

@@ -20,23 +20,19 @@ import type { Logger } from "../../base/logger.ts";
 import type { Coordinator } from "../coordination/coordinator.ts";
 import type { ReplicaSetDocument } from "../coordination/documents.ts";
 import type { Action } from "../replication/action.ts";
+import type { Position } from "../replication/epoch-table.ts";
 import type { Event, PersistedPromise } from "../replication/event.ts";
 import { type Admission, Member, type Role } from "../replication/member.ts";
 import type { MemberStatus } from "../replication/member-status.ts";
-import type { FrameMessage, Message } from "../replication/message.ts";
+import type { Message } from "../replication/message.ts";
 import type { ReplicationOptions } from "../replication/options.ts";
-import { FrameList } from "./frame-list.ts";
-import { FrameShipper } from "./frame-shipper.ts";
-import type { ReplicatedLog } from "./replicated-log.ts";
+import { FrameList, hasFrames } from "./frame-list.ts";
+import { FrameShipper, type Peers } from "./frame-shipper.ts";
+import type { InstallableCheckpoint, ReplicatedLog } from "./replicated-log.ts";
 import { SetDocument } from "./set-document.ts";
 import { WorkQueue } from "./work-queue.ts";
 
 const TICKS_PER_HEARTBEAT = 4;
-
-export interface Peers {
-  /** Messages may be lost. `frames` are borrowed until it returns. */
-  send(to: string, message: Message, frames: Uint8Array | undefined): void;
-}
 
 /** What the rest of the node is told. */
 export interface SetMemberEvents {
@@ -47,7 +43,7 @@ export interface SetMemberEvents {
   onResume(): void;
   /**
    * Replies that wait for a commit are not to be sent: nobody knows yet what becomes of their writes. Done when no unit
-   * runs any more; then readers get what others commit.
+   * runs any more; then readers get what others commit. Also before a checkpoint takes the store's place.
    */
   onStepDown(): Promise<void>;
   /** The log takes frames of others again; another store may be the node's. Once after each onStepDown. */
@@ -240,6 +236,32 @@ export class SetMember {
     this.#deliver({ type: "message", from, message }, frames);
   }
 
+  /** Whether the log may, and should, give way to a checkpoint of `epoch`'s writer that ends at `position`. */
+  needsCheckpoint(epoch: number, position: Position): boolean {
+    return !this.#isStopped && this.#member.needsCheckpoint(epoch, position);
+  }
+
+  /**
+   * Lets a checkpoint take the log's place; onDone when it has. False: the log is at work, ask again.
+   * REQUIRES: needsCheckpoint() of it, just now.
+   */
+  install(checkpoint: InstallableCheckpoint, onDone: () => void): boolean {
+    // What the core has asked of this log must not be done to the next one.
+    if (this.#work.isBusy) return false;
+    const { log, events } = this.#options;
+    this.#deliver({ type: "checkpoint-begun" });
+    const isQuiet = events.onStepDown();
+    this.#work.add(async () => {
+      await isQuiet;
+      const { runs, last } = await log.install(checkpoint);
+      this.#deliver({ type: "checkpoint-installed", runs, last });
+      this.#generation = this.#member.logGeneration;
+      events.onFollow();
+      onDone();
+    });
+    return true;
+  }
+
   /** A connection to `node` was made or has closed. */
   onLink(node: string, isUp: boolean): void {
     this.#deliver({ type: "link", node, isUp });
@@ -353,7 +375,7 @@ export class SetMember {
         this.#confirmations.delete(action.token);
         break;
       case "need-checkpoint":
-        logger.warn({ node: action.node }, "a node needs frames that are gone from the log");
+        logger.debug({ node: action.node }, "a node needs frames that are gone from the log");
         events.onCheckpointNeeded(action.node);
         break;
       case "halt":
@@ -436,9 +458,4 @@ export class SetMember {
     void this.stop();
     this.#options.events.onFatal(error);
   }
-}
-
-function hasFrames(message: Message): message is FrameMessage {
-  const isFrameMessage = message.type === "append" || message.type === "fetch-reply";
-  return isFrameMessage && message.runs.length > 0;
 }

@@ -4,12 +4,21 @@
  *   following   frames of others go into the log, and into memtable and tables when they are committed
  *   leading     the store makes frames; replies wait for commit()
  *
- * A store that has led is opened anew to follow again: `store` is another one then.
+ * A store that has led is opened anew to follow again, and so is one whose place a checkpoint takes: `store` is another
+ * one then.
  */
+import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
+import type { Checkpoint } from "../../store/checkpoint.ts";
 import { ReplicatedStore, type ReplicatedStoreOptions } from "../../store/replicated-store.ts";
 import type { Store } from "../../store/store.ts";
-import type { FrameBytes, LogEvents, LogStanding, ReplicatedLog } from "./replicated-log.ts";
+import type {
+  FrameBytes,
+  InstallableCheckpoint,
+  LogEvents,
+  LogStanding,
+  ReplicatedLog,
+} from "./replicated-log.ts";
 
 export type StoreLogOptions = Omit<ReplicatedStoreOptions, "replicator">;
 
@@ -23,6 +32,8 @@ export class StoreLog implements ReplicatedLog {
   readonly #retainBytesMax: number;
   readonly #listener: Listener;
   #retainFrom = 0;
+  /** For one other node. */
+  #kept = { first: Number.POSITIVE_INFINITY, bytes: 0 };
 
   private constructor(replicated: ReplicatedStore, listener: Listener, options: StoreLogOptions) {
     this.#replicated = replicated;
@@ -96,6 +107,35 @@ export class StoreLog implements ReplicatedLog {
     this.#listener.events?.onDurable(last);
   }
 
+  async install(checkpoint: InstallableCheckpoint): Promise<LogStanding> {
+    await this.#replicated.install(checkpoint);
+    this.#adoptStore();
+    const { standing } = this;
+    assert(standing.commit === standing.last, "a checkpoint whose log is not committed");
+    return standing;
+  }
+
+  /** What other nodes can begin from, and keeps the log behind it for one of them. Undefined: there is none now. */
+  async checkpoint(): Promise<Checkpoint | undefined> {
+    this.keepFor(this.store.internals.log.firstIndex, 0);
+    const checkpoint = await this.#replicated.checkpoint();
+    if (checkpoint === undefined) this.keepFor(undefined);
+    else this.keepFor(checkpoint.last, checkpoint.bytes);
+    return checkpoint;
+  }
+
+  /**
+   * Keeps frames from `first` on for a node that has got a checkpoint, for as many bytes more as that had: with more log
+   * than data behind it the next checkpoint costs less than what is kept. Undefined: for nobody.
+   */
+  keepFor(first: number | undefined, bytes = this.#kept.bytes): void {
+    this.#kept = {
+      first: first ?? Number.POSITIVE_INFINITY,
+      bytes: first === undefined ? 0 : bytes,
+    };
+    this.#retain();
+  }
+
   closeFrame(): void {
     this.store.pipeline.endTurn();
   }
@@ -115,14 +155,19 @@ export class StoreLog implements ReplicatedLog {
   retain(first: number): void {
     if (first === this.#retainFrom) return;
     this.#retainFrom = first;
-    const { log } = this.store.internals;
-    log.durableEverywhere = first - 1;
-    log.retain({ from: first, bytesMax: this.#retainBytesMax });
+    this.store.internals.log.durableEverywhere = first - 1;
+    this.#retain();
   }
 
   /** Syncs what is written. Nothing may run on the store. */
   close(): Promise<void> {
     return this.#replicated.close();
+  }
+
+  #retain(): void {
+    const from = Math.min(this.#retainFrom, this.#kept.first);
+    const bytesMax = this.#retainBytesMax + this.#kept.bytes;
+    this.store.internals.log.retain({ from, bytesMax });
   }
 
   async #appendRest(bytes: Buffer): Promise<void> {
@@ -136,6 +181,7 @@ export class StoreLog implements ReplicatedLog {
   #adoptStore(): void {
     const { log } = this.store.internals;
     this.#retainFrom = 0;
+    this.#kept = { first: Number.POSITIVE_INFINITY, bytes: 0 };
     log.durableEverywhere = 0;
     log.onDeleted = (first) => this.#listener.events?.onDeleted(first);
   }

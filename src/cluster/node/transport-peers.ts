@@ -4,6 +4,7 @@
  *
  *     control       everything without frames: nothing that is long delays a heartbeat or an acknowledgement
  *     replication   frames
+ *     bulk          checkpoints (checkpoint-codec.ts)
  *
  * A link for control that closes says that the peer may be dead, long before its silence does.
  */
@@ -20,7 +21,7 @@ import type {
 } from "../transport/transport.ts";
 import type { PeerAddress, PeerPort, PeerReceiver } from "./cluster-node.ts";
 
-const PURPOSES: readonly Purpose[] = ["control", "replication"];
+const PURPOSES: readonly Purpose[] = ["control", "replication", "bulk"];
 const CHANNEL = 0;
 
 /** Purposes that others handle on the same transport, and to whom there are links for them. */
@@ -66,12 +67,19 @@ export class TransportPeers implements PeerPort {
     else this.#transport.send(to, "replication", CHANNEL, [head, frames.slice()]);
   }
 
+  sendBulk(to: string, parts: readonly Uint8Array[], release: () => void): boolean {
+    return this.#transport.send(to, "bulk", CHANNEL, parts, release);
+  }
+
   #handlersOf(purpose: Purpose): LinkHandlers {
     const onLink = ({ isOutgoing, peer }: Link, isUp: boolean): void => {
       if (purpose === "control" && isOutgoing) this.#receiver?.onLink(peer, isUp);
     };
     return {
-      onMessage: (message) => this.#onMessage(message),
+      onMessage: (message) => {
+        if (purpose === "bulk") this.#receiver?.receiveBulk(message.link.peer, message.parts);
+        else this.#onMessage(message);
+      },
       onUp: (link) => onLink(link, true),
       onDown: (link) => onLink(link, false),
       onDrain: () => undefined,

@@ -19,7 +19,7 @@ import { type Action, Outbox } from "./action.ts";
 import { Claim, type ClaimPhase } from "./claim.ts";
 import type { Context } from "./context.ts";
 import { type ChangeOutcome, DocumentRegister } from "./document-register.ts";
-import { EpochTable } from "./epoch-table.ts";
+import { EpochTable, type Position } from "./epoch-table.ts";
 import type { Boot, Event } from "./event.ts";
 import { LogState } from "./log-state.ts";
 import type { MemberStatus } from "./member-status.ts";
@@ -112,6 +112,17 @@ export class Member {
   get retainFrom(): number {
     const onAll = this.#writer?.durableOnAll() ?? this.#replica.durableOnAll;
     return Math.min(onAll, this.#context.log.commit) + 1;
+  }
+
+  /**
+   * Whether a checkpoint that ends at `position` may take the log's place, as far as a writer of `epoch` has made it:
+   * then whatever the log has that the checkpoint has not was never committed, and cannot be any more.
+   */
+  needsCheckpoint(epoch: number, position: Position): boolean {
+    const { log } = this.#context;
+    if (this.role !== "replica" || this.#hasHalted || !log.isSteady) return false;
+    if (epoch < this.#replica.promisedEpoch || position.index <= log.commit) return false;
+    return !log.table.has(position);
   }
 
   /**

@@ -1,69 +1,18 @@
 /** Three processes, a real ZooKeeper, kill -9 of the writer: the set comes back, and nothing acknowledged is lost. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort, whyNoZookeeper, Zookeeper } from "../../support/zookeeper.ts";
+import { whyNoZookeeper, Zookeeper } from "../../support/zookeeper.ts";
+import { NodeProcess } from "./spawned-node.ts";
 
 const MISSING = whyNoZookeeper();
 if (MISSING !== "") console.warn(`skipped: tests with a real ZooKeeper: ${MISSING}`);
 
-const SCRIPT = join(import.meta.dirname, "node-process.ts");
 const WAIT_MS_MAX = 30_000;
-const REQUEST_MS_MAX = 2000;
 const WRITERS = 4;
 
 setDefaultTimeout(120_000);
-
-class NodeProcess {
-  readonly #directory: string;
-  readonly #zookeeper: string;
-  readonly #peerPort = freePort();
-  #child: Bun.Subprocess<"ignore", "pipe", "inherit"> | undefined;
-  #url = "";
-
-  constructor(directory: string, zookeeper: string) {
-    this.#directory = directory;
-    this.#zookeeper = zookeeper;
-    mkdirSync(directory, { recursive: true });
-  }
-
-  async start(): Promise<void> {
-    const command = ["bun", SCRIPT, this.#directory, `${this.#peerPort}`, this.#zookeeper];
-    this.#child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
-    const { value } = await this.#child.stdout.getReader().read();
-    this.#url = `http://127.0.0.1:${new TextDecoder().decode(value).trim()}`;
-  }
-
-  async stop(signal: "SIGKILL" | "SIGTERM"): Promise<number> {
-    this.#child?.kill(signal);
-    return (await this.#child?.exited) ?? 0;
-  }
-
-  /** The status; 0: no answer. */
-  async put(key: string, value: string): Promise<number> {
-    const signal = AbortSignal.timeout(REQUEST_MS_MAX);
-    try {
-      return (await fetch(`${this.#url}/${key}`, { method: "PUT", body: value, signal })).status;
-    } catch {
-      return 0;
-    }
-  }
-
-  async get(key: string): Promise<{ status: number; text: string }> {
-    const signal = AbortSignal.timeout(REQUEST_MS_MAX);
-    try {
-      const response = await fetch(`${this.#url}/${key}`, { signal });
-      return { status: response.status, text: await response.text() };
-    } catch {
-      return { status: 0, text: "" };
-    }
-  }
-
-  get lastWords(): string {
-    return readFileSync(join(this.#directory, "log"), "utf8").split("\n").slice(-12).join("\n");
-  }
-}
 
 async function until(what: string, isSo: () => Promise<boolean>): Promise<number> {
   const start = performance.now();

@@ -2,8 +2,9 @@
  * A process with one ClusterNode on real sockets, a real disk and a real ZooKeeper, for tests that kill it. In the
  * place of the RESP server it answers HTTP: each request is one unit of the store, answered when it is committed.
  *
- *     bun node-process.ts <directory> <peer port> <zookeeper>      prints the HTTP port
+ *     bun node-process.ts <directory> <peer port> <zookeeper> <bytes of log to keep>      prints the HTTP port
  *     PUT /key → 200 committed │ 409 not the writer │ 503 nobody knows yet;   GET /key → 200 │ 404 │ 409 │ 503
+ *     GET /key?local: whatever the role is;   GET /?report: how the node stands
  */
 import { ByteBudget } from "../../../src/base/byte-budget.ts";
 import { SystemClock } from "../../../src/base/clock.ts";
@@ -26,7 +27,7 @@ interface Gated {
   answer(status: number): void;
 }
 
-const [directory, peerPort, zookeeper] = process.argv.slice(2);
+const [directory, peerPort, zookeeper, retainBytes] = process.argv.slice(2);
 const clock = new SystemClock();
 const logger = createLogger({ level: "verbose", file: `${directory}/log` });
 const fileSystem = new DiskFileSystem();
@@ -63,7 +64,7 @@ const node: ClusterNode = await ClusterNode.start({
     ...{ minFreeDiskBytes: () => 0, largeBytes: new ByteBudget(MIB) },
     ...{ onFatal, onCommitted: release, onRecovering: () => undefined },
   },
-  retainBytesMax: 64 * MIB,
+  retainBytesMax: Number(retainBytes),
   shape: { initialSets: 1, replicationFactor: 3, writeQuorum: 2 },
   replication: DEFAULT_REPLICATION_OPTIONS,
   address: { host: address.host, port: 1, peerPort: address.port, hostname: "", version: "1" },
@@ -79,9 +80,9 @@ const node: ClusterNode = await ClusterNode.start({
     },
     onFollow: () => undefined,
     onDocument: () => undefined,
-    onCheckpointNeeded: () => undefined,
     onFatal,
   },
+  checkpoints: { bytesPerSecond: () => 0 },
   openPeerPort: (identity) => {
     const transport = new SocketTransport({
       ...{ identity, address, clock, logger, onFatal, secret: Buffer.from("secret") },
@@ -134,8 +135,25 @@ async function run(key: Buffer, value: Buffer | undefined): Promise<Ran> {
 
 const reply = (status: number, text = "") => new Response(text, { status });
 
+function report() {
+  const { member, document, store, identity } = node;
+  const isMember = document?.members.some(({ nodeId }) => nodeId === identity.nodeId) ?? false;
+  const { role, commitIndex: commit = 0, lastIndex: last = 0 } = member ?? {};
+  const { firstIndex } = store.internals.log;
+  return { nodeId: identity.nodeId, role, isMember, firstIndex, commit, last };
+}
+
+async function readLocal(key: Buffer): Promise<Response> {
+  const ran = await run(key, undefined);
+  if (ran === "refused") return reply(409);
+  return reply(ran.found === undefined ? 404 : 200, ran.found);
+}
+
 async function answer(request: Request): Promise<Response> {
-  const key = Buffer.from(new URL(request.url).pathname.slice(1));
+  const url = new URL(request.url);
+  const key = Buffer.from(url.pathname.slice(1));
+  if (url.search === "?report") return reply(200, JSON.stringify(report()));
+  if (url.search === "?local") return await readLocal(key);
   const value = request.method === "PUT" ? Buffer.from(await request.arrayBuffer()) : undefined;
   const { member } = node;
   const isRead = value === undefined;

@@ -4,6 +4,7 @@ import type { ReplicaSetDocument } from "../../../src/cluster/coordination/docum
 import { CurrentTopology } from "../../../src/cluster/current-topology.ts";
 import { ReplicationView, type WatchedMember } from "../../../src/cluster/node/replication-view.ts";
 import type { MemberStatus } from "../../../src/cluster/replication/member-status.ts";
+import type { TransferStatus } from "../../../src/cluster/replication-status.ts";
 import { Topology, type TopologyNode } from "../../../src/cluster/topology.ts";
 import { SimulatedClock } from "../../support/simulated-clock.ts";
 
@@ -53,7 +54,7 @@ class FakeMember implements WatchedMember {
   }
 }
 
-function viewOf(nodeId: string, isSpare = false) {
+function viewOf(nodeId: string, isSpare = false, receiving?: TransferStatus) {
   const clock = new SimulatedClock(0);
   clock.advance(10_000 - clock.monotonicMs());
   const member = new FakeMember();
@@ -65,6 +66,7 @@ function viewOf(nodeId: string, isSpare = false) {
     replication: { suspicionMs: 700, lossMs: 5000 },
     member: () => (isSpare ? undefined : member),
     document: () => (isSpare ? undefined : DOCUMENT),
+    checkpoints: () => ({ sending: undefined, receiving }),
   });
   return { view, member, clock };
 }
@@ -118,6 +120,14 @@ test("a replica's link is up while its writer is heard and connected", () => {
   expect(view.status().writer).toMatchObject({ isUp: false, heardMsAgo: 701 });
   member.standing = { ...replica, writer: undefined };
   expect(view.status().writer).toBeUndefined();
+});
+
+test("a node that gets a checkpoint is syncing", () => {
+  const amount = { doneBytes: 5, totalBytes: 9, heardMsAgo: 1 };
+  const receiving = { nodeId: A, phase: "transferring", ...amount } as const;
+  const { view } = viewOf(B, false, receiving);
+  expect(view.status()).toMatchObject({ isSyncing: true, checkpoints: { receiving } });
+  expect(viewOf(B).view.status().isSyncing).toBe(false);
 });
 
 test("a node without a set is a spare", () => {

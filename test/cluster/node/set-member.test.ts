@@ -4,7 +4,9 @@ import { replicaSetDocument } from "../../../src/cluster/coordination/documents.
 import { setPath } from "../../../src/cluster/coordination/paths.ts";
 import type {
   FrameBytes,
+  InstallableCheckpoint,
   LogEvents,
+  LogStanding,
   ReplicatedLog,
 } from "../../../src/cluster/node/replicated-log.ts";
 import { SetMember, type SetMemberEvents } from "../../../src/cluster/node/set-member.ts";
@@ -18,6 +20,7 @@ const SET = "5".repeat(40);
 const OWN = "a".repeat(40);
 const WRITER = "b".repeat(40);
 const OTHER = "c".repeat(40);
+const CHECKPOINT_LAST = 50;
 
 /** Frames of one epoch, empty. */
 function framesOf(epoch: number, first: number, last: number): Uint8Array {
@@ -70,6 +73,14 @@ class FakeLog implements ReplicatedLog {
 
   async follow(commit: number, last: number): Promise<void> {
     await this.#do(`follow from ${commit} to ${last}`);
+  }
+
+  async install(checkpoint: InstallableCheckpoint): Promise<LogStanding> {
+    await this.#do("install");
+    checkpoint.install();
+    this.last = CHECKPOINT_LAST;
+    const runs = [{ epoch: 1, first: 1 }];
+    return { runs, last: this.last, commit: this.last, firstRetained: this.last };
   }
 
   closeFrame(): void {
@@ -138,7 +149,7 @@ class MemberWorld extends CoordinatedWorld {
         this.told.push("step down");
         return Promise.resolve();
       },
-      onFollow: () => undefined,
+      onFollow: tell("follow"),
       onDocument: () => undefined,
       onCheckpointNeeded: () => undefined,
       onFatal: (error) => this.told.push(error.message),
@@ -178,6 +189,14 @@ function replica(): MemberWorld {
   world.pass(50);
   // The promise; what an epoch's first message brings is answered by the epoch table.
   world.append(1, 0);
+  return world;
+}
+
+/** It has `count` frames, synced. */
+function replicaWith(count: number): MemberWorld {
+  const world = replica();
+  world.append(1, count);
+  world.log.events.onDurable(count);
   return world;
 }
 
@@ -271,7 +290,7 @@ describe("a writer", () => {
     world.log.events.onWritten(4);
     world.log.events.onDurable(4);
     world.pass(5);
-    expect(world.told).toEqual(["serve 1", "step down"]);
+    expect(world.told).toEqual(["serve 1", "step down", "follow"]);
     expect(world.log.done.at(-1)).toBe("follow from 1 to 3");
     expect(await Promise.race([reading, Promise.resolve("open")])).toBe(true);
     expect(await world.member.confirm()).toBe(false);
@@ -317,6 +336,72 @@ describe("a writer", () => {
     const replies = world.sent.filter(({ message }) => message.type === "fetch-reply");
     expect(replies.map(({ message }) => (message as Append).last)).toEqual([1, 2, 3]);
     expect(replies.map(({ message }) => (message as Append).previous.index)).toEqual([0, 1, 2]);
+  });
+});
+
+describe("a log that a checkpoint takes the place of", () => {
+  const position = { epoch: 1, index: CHECKPOINT_LAST };
+
+  /** What has become of it. */
+  function install(world: MemberWorld): { isInstalled: boolean; isDone: boolean } {
+    const outcome = { isInstalled: false, isDone: false };
+    const install = () => {
+      outcome.isInstalled = true;
+    };
+    const isBegun = world.member.install({ install }, () => {
+      outcome.isDone = true;
+    });
+    expect(isBegun).toBe(true);
+    return outcome;
+  }
+
+  test("is needed only while it lacks the checkpoint's end, and no later epoch is promised", () => {
+    const { member } = replicaWith(3);
+    expect(member.needsCheckpoint(1, position)).toBe(true);
+    expect(member.needsCheckpoint(0, position)).toBe(false);
+    expect(member.needsCheckpoint(1, { epoch: 1, index: 3 })).toBe(false);
+    // Of a log that parts from this one before it.
+    expect(member.needsCheckpoint(4, { epoch: 3, index: 3 })).toBe(true);
+  });
+
+  test("takes no frames and answers no claim as a log until it is in place", () => {
+    const world = replicaWith(3);
+    world.log.isSlow = true;
+    const outcome = install(world);
+    world.pass(5);
+    expect(outcome).toEqual({ isInstalled: false, isDone: false });
+    world.append(4, 5);
+    world.member.receive(OTHER, { type: "seal", epoch: 7 }, undefined);
+    world.pass(5);
+    const answer = world.sent.findLast(({ message }) => message.type === "seal-answer");
+    expect(answer?.message).toMatchObject({ epoch: 7, isComplete: false, last: 0 });
+    expect(world.member.needsCheckpoint(9, position)).toBe(false);
+    expect(world.log.done.filter((what) => what === "append to 5")).toEqual([]);
+    world.log.release();
+    world.pass(5);
+    expect(outcome).toEqual({ isInstalled: true, isDone: true });
+    expect(world.told).toEqual(["step down", "follow"]);
+    expect(world.member.commitIndex).toBe(CHECKPOINT_LAST);
+    expect(world.member.lastIndex).toBe(CHECKPOINT_LAST);
+  });
+
+  test("goes on by log behind it", () => {
+    const world = replicaWith(3);
+    install(world);
+    world.pass(5);
+    world.append(CHECKPOINT_LAST + 1, CHECKPOINT_LAST + 2);
+    expect(world.member.lastIndex).toBe(CHECKPOINT_LAST + 2);
+    world.log.events.onDurable(CHECKPOINT_LAST + 2);
+    const ack = world.sent.findLast(({ message }) => message.type === "append-ack");
+    expect(ack?.message).toMatchObject({ durable: CHECKPOINT_LAST + 2 });
+  });
+
+  test("is not given up while work waits for it", () => {
+    const world = replicaWith(3);
+    world.log.isSlow = true;
+    world.append(4, 4);
+    const checkpoint = { install: () => undefined };
+    expect(world.member.install(checkpoint, () => undefined)).toBe(false);
   });
 });
 

@@ -7,6 +7,7 @@ import { CoordinatedWorld } from "./coordinated-world.ts";
 
 const A = "a".repeat(40);
 const B = "b".repeat(40);
+const PURPOSES = ["control", "replication", "bulk"] as const;
 const SEAL: Message = { type: "seal", epoch: 7 };
 const APPEND: Append = {
   ...{ type: "append", epoch: 1, sequence: 1, round: 0, commit: 0, durableOnAll: 0 },
@@ -25,17 +26,21 @@ function start() {
     const transport = network.start(nodeId, 1, { host: nodeId, port: 1 });
     const got: { from: string; message: Message; frames: string | undefined }[] = [];
     const links: string[] = [];
+    const bulk: Uint8Array[][] = [];
     const peers = new TransportPeers(transport, world.logger, { ofSet: [], ofAll: [] });
     peers.start({
       receive: (from, message, frames) =>
         got.push({ from, message, frames: frames && Buffer.from(frames).toString("hex") }),
+      receiveBulk: (_, parts) => void bulk.push(parts.map((part) => part.slice())),
       onLink: (node, isUp) => void links.push(`${node[0]} ${isUp ? "up" : "down"}`),
     });
     const other = nodeId === A ? B : A;
     peers.setPeers(new Map([[other, { host: other, port: 1, isOfSet: true }]]));
-    return { transport, peers, got, links };
+    return { transport, peers, got, links, bulk };
   });
-  world.until("connected", () => nodes.every(({ links }) => links.length === 1));
+  const isLinked = ({ transport }: (typeof nodes)[number]) =>
+    PURPOSES.every((purpose) => transport.link(transport.nodeId === A ? B : A, purpose));
+  world.until("connected", () => nodes.every(isLinked));
   return { world, network, a: nodes[0]!, b: nodes[1]! };
 }
 
@@ -53,6 +58,20 @@ test("messages arrive, those with frames as they were when they were sent", () =
     { from: A, message: APPEND, frames: "010203" },
   ]);
   expect(a.got).toEqual([]);
+});
+
+test("what is for checkpoints arrives apart, as the parts that were sent, and is let go of", () => {
+  const { world, a, b } = start();
+  const parts = [Uint8Array.from([1]), new Uint8Array(100_000).fill(2)];
+  let released = 0;
+  world.until("taken", () => a.peers.sendBulk(B, parts, () => released++));
+  world.until("there", () => b.bulk.length === 1);
+  expect(b.bulk[0]!.map((part) => [part.length, part[0]])).toEqual([
+    [1, 1],
+    [100_000, 2],
+  ]);
+  expect(released).toBe(1);
+  expect(b.got).toEqual([]);
 });
 
 test("a link that ends and comes back is told, and what is sent meanwhile is lost", () => {

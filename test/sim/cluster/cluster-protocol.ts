@@ -22,6 +22,8 @@ export interface PeerMessage {
   readonly from: string;
   readonly message: Uint8Array;
   readonly frames: Uint8Array | undefined;
+  /** About a checkpoint: `frames` are bytes of it. */
+  readonly isBulk: boolean;
 }
 
 export const CLIENT_PORT = "clients";

@@ -17,14 +17,17 @@ test(
   () => {
     const kinds = new Set<string>();
     let acknowledged = 0;
+    let checkpoints = 0;
     for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
       const report = clusterScenario().run(seed);
       acknowledged += report.acknowledged;
+      checkpoints += report.checkpoints ?? 0;
       for (const kind of report.faults.keys()) kinds.add(kind);
     }
     // A run that does nothing would be clean too.
     expect(acknowledged).toBeGreaterThan(100 * SEEDS);
     expect(kinds.size).toBeGreaterThan(15);
+    expect(checkpoints).toBeGreaterThan(SEEDS / 4);
   },
   TIMEOUT_MS,
 );

@@ -25,6 +25,7 @@ import { TraceLogger } from "./trace-logger.ts";
 
 export type PlantedBug = ServerBug;
 
+const KIB = 1024;
 const SECOND = 1_000_000;
 const LIMITS: SwarmLimits = { nodesMax: 5, policies: ["always", "always", "everysec", "no"] };
 /** With no faults left, answers come within that time. */
@@ -57,10 +58,11 @@ class ClusterRun {
   readonly #nodes: SimProcess[] = [];
   readonly #servers = new Map<string, ClusterServer>();
   readonly #bug: PlantedBug | undefined;
-  /** Nodes that need a checkpoint, which nobody sends yet: they may stay where they are. */
-  readonly #leftBehind = new Set<string>();
+  /** Little, and much is written: who was away needs a checkpoint. */
+  readonly #retainBytesMax: number;
   #ensemble!: MemoryEnsemble;
   #goesOn = true;
+  #checkpoints = 0;
   #clientsLeft = 0;
   /** Clients that have been served since the faults stopped. */
   readonly #served = new Set<number>();
@@ -73,6 +75,8 @@ class ClusterRun {
     this.#bug = bug;
     this.#random = new SimRandom(seed);
     this.#swarm = focused(chooseSwarm(this.#random.fork("swarm"), LIMITS), bug);
+    const log = this.#random.fork("log");
+    this.#retainBytesMax = log.chance(0.5) ? Number.MAX_SAFE_INTEGER : log.below(128 * KIB);
     this.#world = new Simulation(this.#random.fork("world"), this.#swarm, options.show);
     const { scheduler, network } = this.#world;
     this.#history = new History(() => scheduler.nowMicros);
@@ -103,6 +107,7 @@ class ClusterRun {
       simulatedMicros: scheduler.nowMicros,
       acknowledged: this.#history.acknowledged,
       unknown: this.#history.unknown,
+      checkpoints: this.#checkpoints,
       faults: this.#faults.counts,
     };
   }
@@ -121,7 +126,22 @@ class ClusterRun {
     this.#readAll();
     this.#history.check();
     this.#runUntil(() => this.#haveNodesCaughtUp(), "all nodes have all that is committed");
+    if (this.#replaceDisk())
+      this.#runUntil(() => this.#haveNodesCaughtUp(), "a node with a new disk has it too");
     this.#compareNodes();
+  }
+
+  /** Of a node that is not the writer, when the set can do without it; then it is a new node. */
+  #replaceDisk(): boolean {
+    if (this.#retainBytesMax === Number.MAX_SAFE_INTEGER) return false;
+    const name = [...this.#servers].find(([, { member }]) => member?.isServing === false)?.[0];
+    const process = this.#nodes.find((node) => node.name === name);
+    if (process === undefined) return false;
+    process.crash("power");
+    process.disk.wipe();
+    this.#servers.delete(process.name);
+    process.boot();
+    return true;
   }
 
   #runFor(micros: number): void {
@@ -163,7 +183,10 @@ class ClusterRun {
     const replication = this.#chooseReplication(this.#random.fork("replication"));
     for (let at = 1; at <= this.#swarm.replicationFactor; at++) {
       const name = `node-${at}`;
-      const note = (line: string) => scheduler.trace.add(scheduler.nowMicros, name, line);
+      const note = (line: string) => {
+        if (line.startsWith("became a copy")) this.#checkpoints++;
+        scheduler.trace.add(scheduler.nowMicros, name, line);
+      };
       const process = this.#world.addProcess(name, {
         boot: (life) => this.#bootNode(life, replication, new TraceLogger(note)),
         onExit: (exited, error) => {
@@ -183,10 +206,8 @@ class ClusterRun {
       ...{ ensemble: this.#ensemble, syncPolicy, storeShape, replication, logger },
       shape: { initialSets: 1, replicationFactor, writeQuorum },
       bug: this.#bug,
-      // There are no checkpoints, so the log is kept for whoever was away.
-      retainBytesMax: Number.MAX_SAFE_INTEGER,
+      retainBytesMax: this.#retainBytesMax,
       onServe: () => this.epochs++,
-      onCheckpointNeeded: (nodeId) => this.#leftBehind.add(nodeId),
     });
     if (life.isAlive) this.#servers.set(life.name, server);
   }
@@ -280,10 +301,11 @@ class ClusterRun {
 
   #addClients(servers: readonly string[]): string[] {
     const random = this.#random.fork("clients");
-    const thinkMicros = random.magnitude(2000, 50_000);
+    const isLoaded = this.#retainBytesMax !== Number.MAX_SAFE_INTEGER;
+    const thinkMicros = random.magnitude(2000, isLoaded ? 10_000 : 50_000);
     const timeoutMs = random.magnitude(200, 5000);
     const keyMs = random.magnitude(1000, 4000);
-    const valueBytes = random.magnitude(16, 8000);
+    const valueBytes = isLoaded ? random.magnitude(4000, 24_000) : random.magnitude(16, 8000);
     const names: string[] = [];
     for (let id = 1; id <= random.between(1, 5); id++) {
       const name = `client-${id}`;
@@ -335,22 +357,18 @@ class ClusterRun {
   }
 
   #haveNodesCaughtUp(): boolean {
-    if (this.#servers.size < this.#nodes.length) return false;
-    const ends = [...this.#servers.values()].map(({ member }) => member!.lastIndex);
-    const end = Math.max(...ends);
-    return this.#comparable.every(([, { member }]) => {
+    const members = [...this.#servers.values()].map(({ member }) => member);
+    if (members.length < this.#nodes.length || members.includes(undefined)) return false;
+    const end = Math.max(...members.map((member) => member!.lastIndex));
+    return members.every((member) => {
       return member!.commitIndex === end && member!.lastIndex === end;
     });
   }
 
-  get #comparable(): [string, ClusterServer][] {
-    return [...this.#servers].filter(([, { nodeId }]) => !this.#leftBehind.has(nodeId));
-  }
-
   #compareNodes(): void {
     const seen = new Map<string, string>();
-    let left = this.#comparable.length;
-    for (const [name, server] of this.#comparable) {
+    let left = this.#servers.size;
+    for (const [name, server] of this.#servers) {
       const compare = async () => {
         for (const key of this.#history.keys) {
           const value = JSON.stringify(await server.peek(key));

@@ -40,13 +40,13 @@ export interface ServerOptions {
   readonly retainBytesMax: number;
   readonly bug: ServerBug | undefined;
   readonly onServe: () => void;
-  readonly onCheckpointNeeded: (nodeId: string) => void;
   readonly logger: Logger;
 }
 
 const DIRECTORY = "/data";
 const BOOT_ID = "00000000-0000-4000-8000-000000000000";
 const KIB = 1024;
+const CHUNK_BYTES = 8 * KIB;
 const STEP_MICROS = 200;
 const MAINTAIN_MS = 1000;
 const FREE_BYTES_MIN = 64 * KIB;
@@ -100,6 +100,7 @@ export class ClusterServer {
       ...{ directory: DIRECTORY, bootId: BOOT_ID, store: this.#storeOptions() },
       address: { host: name, port: 1, peerPort: 1, hostname: "", version: "1" },
       random: (count) => random.bytes(count),
+      checkpoints: { bytesPerSecond: () => 0, chunkBytes: CHUNK_BYTES },
       openPeerPort: ({ nodeId }) => new SimPeerPort(life, nodeId),
       events: {
         onServe: () => this.#options.onServe(),
@@ -108,7 +109,6 @@ export class ClusterServer {
         onStepDown: () => this.#onStepDown(),
         onFollow: () => undefined,
         onDocument: () => undefined,
-        onCheckpointNeeded: (nodeId) => this.#options.onCheckpointNeeded(nodeId),
         onFatal: (error) => life.exit(error),
       },
     });

@@ -21,7 +21,11 @@ export class SimPeerPort implements PeerPort {
 
   start(receiver: PeerReceiver): void {
     this.#life.network.onPost(this.#life, (_, parcel) => {
-      const { from, message: bytes, frames } = parcel as PeerMessage;
+      const { from, message: bytes, frames, isBulk } = parcel as PeerMessage;
+      if (isBulk) {
+        receiver.receiveBulk(from, frames === undefined ? [bytes] : [bytes, frames]);
+        return;
+      }
       const message = decodeMessage(bytes);
       if (message === undefined) throw new Error("a message that cannot be read");
       receiver.receive(from, message, frames);
@@ -33,13 +37,20 @@ export class SimPeerPort implements PeerPort {
   }
 
   send(to: string, message: Message, frames: Uint8Array | undefined): void {
+    this.#post(to, [encodeMessage(message, frames?.length ?? 0), frames], false);
+  }
+
+  sendBulk(to: string, [head, bytes]: readonly Uint8Array[], release: () => void): boolean {
+    if (this.#addresses.has(to)) this.#post(to, [head!.slice(), bytes], true);
+    release();
+    return true;
+  }
+
+  #post(to: string, parts: [Uint8Array, Uint8Array | undefined], isBulk: boolean): void {
     const address = this.#addresses.get(to);
     if (address === undefined) return;
-    const parcel: PeerMessage = {
-      from: this.#nodeId,
-      message: encodeMessage(message, frames?.length ?? 0),
-      frames: frames?.slice(),
-    };
+    const [message, frames] = parts;
+    const parcel: PeerMessage = { from: this.#nodeId, message, frames: frames?.slice(), isBulk };
     this.#life.network.post(this.#life, address.host, parcel);
   }
 }
