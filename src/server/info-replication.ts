@@ -6,8 +6,10 @@
  * newest one that its readers see; slaveN's is what that node durably has, as WAIT counts it.
  */
 import type {
+  CheckpointStatus,
   ReplicaStatus,
   ReplicationStatus,
+  TransferStatus,
   WriterLink,
 } from "../cluster/replication-status.ts";
 import type { ClusterContext } from "./cluster-context.ts";
@@ -39,11 +41,13 @@ function wholeSeconds(ms: number): number {
 
 function writerFields(status: ReplicationStatus): InfoField[] {
   const replicas = connectedReplicas(status);
+  const { sending } = status.checkpoints;
   return [
     ["role", "master"],
     ["connected_slaves", replicas.length],
-    ...replicas.map(({ host, port, state, durable, heardMsAgo }, at): InfoField => {
-      const shown = state === "online" ? "online" : "wait_bgsave";
+    ...replicas.map(({ nodeId, host, port, state, durable, heardMsAgo }, at): InfoField => {
+      const waits = nodeId === sending?.nodeId ? "send_bulk" : "wait_bgsave";
+      const shown = state === "online" ? "online" : waits;
       const lag = wholeSeconds(heardMsAgo);
       return [`slave${at}`, `ip=${host},port=${port},state=${shown},offset=${durable},lag=${lag}`];
     }),
@@ -61,6 +65,18 @@ function linkFields(writer: WriterLink | undefined): InfoField[] {
   ];
 }
 
+function syncFields(receiving: TransferStatus | undefined): InfoField[] {
+  if (receiving === undefined) return [];
+  const { doneBytes, totalBytes, heardMsAgo } = receiving;
+  return [
+    ["master_sync_total_bytes", totalBytes],
+    ["master_sync_read_bytes", doneBytes],
+    ["master_sync_left_bytes", totalBytes - doneBytes],
+    ["master_sync_perc", ((doneBytes / totalBytes) * 100).toFixed(2)],
+    ["master_sync_last_io_seconds_ago", wholeSeconds(heardMsAgo)],
+  ];
+}
+
 function replicaFields(status: ReplicationStatus): InfoField[] {
   const { writer } = status;
   const isDown = writer?.isUp !== true;
@@ -70,6 +86,7 @@ function replicaFields(status: ReplicationStatus): InfoField[] {
     ["master_sync_in_progress", status.isSyncing ? 1 : 0],
     ["slave_read_repl_offset", status.lastIndex],
     ["slave_repl_offset", status.commitIndex],
+    ...syncFields(status.checkpoints.receiving),
     ...(isDown
       ? [["master_link_down_since_seconds", wholeSeconds(writer?.heardMsAgo ?? -1)] as const]
       : []),
@@ -121,6 +138,15 @@ function replicaLines({ replicas, lastIndex }: ReplicationStatus): InfoField[] {
   });
 }
 
+function checkpointLines({ sending, receiving }: CheckpointStatus): InfoField[] {
+  const line = (name: string, transfer: TransferStatus | undefined): InfoField[] => {
+    if (transfer === undefined) return [];
+    const { nodeId, phase, doneBytes, totalBytes } = transfer;
+    return [[name, `id=${nodeId},phase=${phase},done_bytes=${doneBytes},bytes=${totalBytes}`]];
+  };
+  return [...line("cluster_checkpoint_to", sending), ...line("cluster_checkpoint_from", receiving)];
+}
+
 function standingFields(cluster: ClusterContext): InfoField[] {
   const status = cluster.replication.status();
   return [
@@ -137,6 +163,7 @@ function standingFields(cluster: ClusterContext): InfoField[] {
     ["cluster_durable_frame", status.durableIndex],
     ["cluster_last_frame", status.lastIndex],
     ...replicaLines(status),
+    ...checkpointLines(status.checkpoints),
     ["cluster_coordination", status.coordination],
     ["cluster_handovers", status.takeovers.handovers],
     ["cluster_failovers", status.takeovers.failovers],

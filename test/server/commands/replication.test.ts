@@ -122,6 +122,34 @@ describe("INFO replication, line by line as Redis", () => {
     expect(role[2]).toEqual([["127.0.0.1", `${one.port}`, "7"]]);
   });
 
+  test("a checkpoint on its way, at both ends", async () => {
+    const [b] = replicas as [ClusterMember];
+    const amount = { doneBytes: 512, totalBytes: 2048, heardMsAgo: 1200 };
+    const transfer = { nodeId: b.id, phase: "transferring", ...amount } as const;
+    const one = { ...writer.replication.status().replicas[0]!, nodeId: b.id };
+    writer.replication.override = {
+      replicas: [{ ...one, state: "checkpoint" }],
+      checkpoints: { sending: transfer, receiving: undefined },
+    };
+    const line = `id=${b.id},phase=transferring,done_bytes=512,bytes=2048`;
+    expect(await infoLines(writer, "dkv")).toContain(`cluster_checkpoint_to:${line}`);
+    const lines = await infoLines(writer, "replication");
+    expect(lines.find((each) => each.startsWith("slave0"))).toContain("state=send_bulk");
+    b.replication.override = {
+      isSyncing: true,
+      checkpoints: { sending: undefined, receiving: { ...transfer, nodeId: writer.id } },
+    };
+    const replica = await infoLines(b, "replication");
+    const at = replica.indexOf("master_sync_in_progress:1");
+    expect(replica.slice(at + 3, at + 8)).toEqual([
+      "master_sync_total_bytes:2048",
+      "master_sync_read_bytes:512",
+      "master_sync_left_bytes:1536",
+      "master_sync_perc:25.00",
+      "master_sync_last_io_seconds_ago:1",
+    ]);
+  });
+
   test("of a replica, its link up and down", async () => {
     const [b] = replicas as [ClusterMember];
     b.replication.override = { lastIndex: 12, commitIndex: 11, isSyncing: true };
