@@ -93,9 +93,11 @@ export class ReplicatedStore {
 
   /** The checkpoint takes the place of all that was here. REQUIRES: as for stepDown(); the checkpoint is complete. */
   async install(checkpoint: Pick<CheckpointStaging, "install">): Promise<Store> {
+    const { arenas } = this.#store.internals.segments;
     await abandon(this.#store);
     checkpoint.install();
-    this.#store = await openReplica(this.#options, 0);
+    arenas.reclaim();
+    this.#store = await openReplica({ ...this.#options, arenas }, 0);
     return this.#store;
   }
 
