@@ -16,6 +16,8 @@ import { isLoopback, listenAddresses } from "./server/network.ts";
 const PEER_PORT_OFFSET = 10_000;
 const PORT_MAX = 65_535;
 const SECRET_BYTES_MIN = 16;
+/** A frame is as long as a segment at most. */
+const SEGMENT_BYTES_MAX = 64 * 1024 * 1024;
 
 export interface ClusterSettings {
   readonly zookeeper: ZookeeperAddress;
@@ -46,6 +48,10 @@ export function clusterSettings(config: Config, surroundings: Surroundings): Clu
     throw new StartupError("cluster-enabled yes needs zookeeper host:port[,host:port…][/path]");
   const port = config.get("port");
   const peerPort = config.get("peer-port") || port + PEER_PORT_OFFSET;
+  if (config.get("engine-segment-bytes") > SEGMENT_BYTES_MAX)
+    throw new StartupError(
+      "in a cluster engine-segment-bytes is at most 64mb: what one message carries",
+    );
   if (port === 0) throw new StartupError("a node of a cluster needs a port: port 0 is not one");
   if (peerPort > PORT_MAX)
     throw new StartupError(`peer-port would be ${peerPort}, which is no port: set it`);
