@@ -67,6 +67,20 @@ const NEEDS = [
     skips: "tests with a failing disk",
   },
   {
+    program: "ip",
+    debian: "iproute2",
+    usedFor: ["test"],
+    installedFor: ["test"],
+    skips: "tests with network partitions",
+  },
+  {
+    program: "nft",
+    debian: "nftables",
+    usedFor: ["test"],
+    installedFor: ["test"],
+    skips: "tests with network partitions",
+  },
+  {
     program: "java",
     debian: "default-jre-headless",
     usedFor: ["test"],

@@ -1,6 +1,7 @@
 /**
- * Real ZooKeeper servers on loopback, one or an ensemble of three, for tests: Debian's jars under /usr/share/java,
- * a configuration, data directory and ports of their own. stop() kills what was started and removes the directory.
+ * Real ZooKeeper servers, one or an ensemble of three, for tests: Debian's jars under /usr/share/java, a configuration,
+ * data directory and ports of their own; on loopback unless told otherwise. stop() kills what was started and removes
+ * the directory.
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import * as net from "node:net";
@@ -41,25 +42,37 @@ export function freePort(): number {
   }
 }
 
+/** Where a server runs. */
+export interface Place {
+  readonly address: string;
+  /** Program and arguments that it is started by. */
+  readonly under: readonly string[];
+}
+
+const LOOPBACK: Place = { address: "127.0.0.1", under: [] };
+
 export class ZookeeperProcess {
+  readonly place: Place;
   readonly clientPort = freePort();
   readonly peerPort = freePort();
   readonly electionPort = freePort();
   readonly #directory: string;
   #child: Bun.Subprocess | undefined;
 
-  constructor(directory: string) {
+  constructor(directory: string, place = LOOPBACK) {
     this.#directory = directory;
+    this.place = place;
     mkdirSync(join(directory, "data"), { recursive: true });
   }
 
   configure(id: number, servers: readonly ZookeeperProcess[]): void {
     writeFileSync(join(this.#directory, "data", "myid"), `${id}\n`);
-    const members = servers.map(
-      (server, index) =>
-        `server.${index + 1}=127.0.0.1:${server.peerPort}:${server.electionPort};127.0.0.1:${server.clientPort}`,
-    );
-    const alone = [`clientPort=${this.clientPort}`, "clientPortAddress=127.0.0.1"];
+    const members = servers.map(({ place, peerPort, electionPort, clientPort }, index) => {
+      const { address } = place;
+      const peers = `${address}:${peerPort}:${electionPort}`;
+      return `server.${index + 1}=${peers};${address}:${clientPort}`;
+    });
+    const alone = [`clientPort=${this.clientPort}`, `clientPortAddress=${this.place.address}`];
     const lines = [
       `tickTime=${TICK_MS}`,
       "initLimit=100",
@@ -76,6 +89,7 @@ export class ZookeeperProcess {
   /** Does not wait until it serves. */
   launch(): void {
     const command = [
+      ...this.place.under,
       "java",
       "-Xmx128m",
       "-XX:+UseSerialGC",
@@ -155,7 +169,7 @@ export class Zookeeper {
 function isServing(server: ZookeeperProcess): Promise<boolean> {
   return new Promise((resolve) => {
     let answer = "";
-    const socket = net.connect({ port: server.clientPort, host: "127.0.0.1" });
+    const socket = net.connect({ port: server.clientPort, host: server.place.address });
     socket.setTimeout(1000, () => socket.destroy());
     socket.on("connect", () => socket.write("srvr"));
     socket.on("data", (bytes: Buffer) => {

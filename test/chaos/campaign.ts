@@ -1,0 +1,224 @@
+/**
+ * A campaign: a cluster in a lab, clients that never stop, one fault after the other, and a judgement.
+ *
+ *     start ─► clients ─► { fault ─► heal ─► until whole ─► audit } … ─► clients stop ─► read all, compare replicas ─► judge
+ *
+ * The seed chooses faults, their victims and lengths and what clients do; the timing is the machine's.
+ */
+import { SimRandom } from "../sim/random.ts";
+import { Auditor } from "./auditor.ts";
+import { Availability } from "./availability.ts";
+import { whyNoDiskErrors } from "./disk-faults.ts";
+import { DkvTarget } from "./dkv-target.ts";
+import { FailoverMonitor } from "./failover-monitor.ts";
+import { FAULTS, type Fault } from "./faults.ts";
+import { lostOf } from "./findings.ts";
+import { Lab } from "./lab.ts";
+import { CLIENT_HOSTS, LabClients } from "./lab-clients.ts";
+import { LabNetwork } from "./lab-network.ts";
+import { zookeeperHosts } from "./lab-zookeeper.ts";
+import { RecordedHistory } from "./recorded-history.ts";
+import { RedisTarget } from "./redis-target.ts";
+import { sharedMicros } from "./shared-clock.ts";
+import type { TargetName } from "./target.ts";
+import { judge, type Verdict } from "./verdict.ts";
+import { generationOf, TAGS } from "./workload.ts";
+
+export interface CampaignOptions {
+  readonly target: TargetName;
+  readonly seed: number;
+  readonly minutes: number;
+  readonly sets: number;
+  readonly nodesPerSet: number;
+  readonly writeQuorum: number;
+  readonly coordinators: 1 | 3;
+  /** Operations a second of all clients. */
+  readonly rate: number;
+  /** Names of faults: chosen among these; or, with `once`, each of them in this order, and then the end. */
+  readonly faults: readonly string[];
+  readonly once: boolean;
+  readonly directory: string;
+  readonly say: (line: string) => void;
+}
+
+/** A fault as it was. */
+export interface FaultRun {
+  readonly name: string;
+  readonly startMicros: number;
+  readonly healedMicros: number;
+  /** When every set had its writer and all its replicas again. */
+  readonly wholeMicros: number;
+}
+
+export interface CampaignResult {
+  readonly verdict: Verdict;
+  readonly history: RecordedHistory;
+  readonly faults: readonly FaultRun[];
+  readonly failovers: number;
+  readonly availability: Availability;
+  /** The cluster did not do what it must, apart from what clients saw. */
+  readonly failures: readonly string[];
+  readonly seconds: number;
+}
+
+const CLIENT_TIMEOUT_MS = 2000;
+const GENERATION_MS = 10_000;
+/** Keys of so many generations before the newest are read after each fault, and a sample of older ones. */
+const AUDITED_GENERATIONS = 4;
+const AUDITED_OLD = 200;
+const CALM_MS = [300, 2000] as const;
+const FIRST_CALM_MS = 3000;
+
+export class Campaign {
+  readonly #options: CampaignOptions;
+  readonly #random: SimRandom;
+  readonly #lab: Lab;
+  readonly #auditor: Auditor;
+  readonly #history = new RecordedHistory();
+  readonly #availability = new Availability();
+  /** By key, how many acknowledged writes audits did not find. */
+  readonly #missing = new Map<string, number>();
+  readonly #faults: FaultRun[] = [];
+  readonly #failures: string[] = [];
+  readonly #startMicros = sharedMicros();
+
+  constructor(options: CampaignOptions) {
+    this.#options = options;
+    this.#random = new SimRandom(options.seed);
+    const { sets, nodesPerSet, target: name, coordinators } = options;
+    const nodes = Array.from({ length: sets * nodesPerSet }, (_, index) => `n${index + 1}`);
+    const others = name === "dkv" ? zookeeperHosts(coordinators) : [];
+    const network = new LabNetwork([...nodes, ...others, ...CLIENT_HOSTS]);
+    const target =
+      name === "dkv"
+        ? new DkvTarget({ ...options, network, hosts: nodes })
+        : new RedisTarget({ ...options, network, hosts: nodes });
+    this.#lab = new Lab(target, network, this.#random.fork("lab"), options);
+    this.#auditor = new Auditor(this.#lab);
+  }
+
+  async run(): Promise<CampaignResult> {
+    const { say } = this.#options;
+    await this.#lab.target.start();
+    await this.#lab.untilWhole();
+    say(`${this.#options.target} is whole after ${this.#elapsed()} s`);
+    const monitor = new FailoverMonitor(this.#lab.target.nodes);
+    const clients = this.#startClients();
+    await Bun.sleep(FIRST_CALM_MS);
+    await this.#torment();
+    await Bun.sleep(this.#random.between(...CALM_MS));
+    await clients.stop();
+    if (this.#failures.length === 0) await this.#readAll();
+    await monitor.stop();
+    await this.#lab.killAll();
+    await this.#lab.target.coordination?.kill();
+    say(`${this.#history.keys.size} keys to check after ${this.#elapsed()} s`);
+    return {
+      verdict: judge(this.#history),
+      history: this.#history,
+      faults: this.#faults,
+      failovers: monitor.count,
+      availability: this.#availability,
+      failures: this.#failures,
+      seconds: this.#elapsed(),
+    };
+  }
+
+  #elapsed(): number {
+    return Math.round((sharedMicros() - this.#startMicros) / 1e6);
+  }
+
+  #startClients(): LabClients {
+    const { rate, seed } = this.#options;
+    const plan = {
+      ...{ seed, rate, timeoutMs: CLIENT_TIMEOUT_MS },
+      ...{ startMicros: sharedMicros(), generationMs: GENERATION_MS },
+      nodes: this.#lab.target.nodes.map(({ address }) => address),
+      tagSets: this.#tagSets(),
+    };
+    return new LabClients(this.#lab.network, plan, (record) => {
+      this.#history.add(record);
+      if (record.outcome === "ok" && record.call.kind !== "get")
+        this.#availability.answered(this.#auditor.setOf(record.key), record.returnMicros);
+    });
+  }
+
+  /** The tags of each replica set, and all of them. */
+  #tagSets(): number[][] {
+    const all = Array.from({ length: TAGS }, (_, tag) => tag);
+    const bySet = this.#lab.sets.map((_, set) =>
+      all.filter((tag) => this.#auditor.setOf(`{t${tag}}`) === set),
+    );
+    return [...bySet, all];
+  }
+
+  /** Fault after fault, until the time is over or something is wrong. */
+  async #torment(): Promise<void> {
+    const { minutes, once, faults } = this.#options;
+    const chosen = faults.map((name) => FAULTS.find((fault) => fault.name === name)!);
+    const endMicros = this.#startMicros + minutes * 60e6;
+    for (let i = 0; once ? i < chosen.length : sharedMicros() < endMicros; i++) {
+      const weights = chosen.map(({ weight }) => weight);
+      await this.#inflict(once ? chosen[i]! : chosen[this.#random.weighted(weights)]!);
+      if (this.#failures.length > 0) return;
+      await Bun.sleep(this.#random.between(...CALM_MS));
+    }
+  }
+
+  async #inflict(fault: Fault): Promise<void> {
+    const { name } = fault;
+    const startMicros = sharedMicros();
+    try {
+      await fault.run(this.#lab);
+    } catch (error) {
+      this.#failures.push(`${name}: ${error instanceof Error ? error.message : error}`);
+    }
+    const healedMicros = sharedMicros();
+    try {
+      await this.#lab.heal();
+      await this.#lab.untilWhole();
+    } catch (error) {
+      this.#failures.push(`after ${name}: ${error instanceof Error ? error.message : error}`);
+      return;
+    }
+    const wholeMicros = sharedMicros();
+    this.#faults.push({ name, startMicros, healedMicros, wholeMicros });
+    await this.#audit();
+    const lasted = ((healedMicros - startMicros) / 1e6).toFixed(1);
+    const healing = ((wholeMicros - healedMicros) / 1e6).toFixed(1);
+    const missing = [...this.#missing.values()].reduce((sum, count) => sum + count, 0);
+    const found = missing === 0 ? "" : `, ${missing} writes are missing`;
+    this.#options.say(
+      `${this.#elapsed()} s: ${name} for ${lasted} s, whole after ${healing} s${found}`,
+    );
+  }
+
+  /** Reads what was written of late, and some of the rest. */
+  async #audit(): Promise<void> {
+    const keys = [...this.#history.keys.keys()];
+    const newest = keys.reduce((max, key) => Math.max(max, generationOf(key)), 0);
+    const recent = keys.filter((key) => generationOf(key) > newest - AUDITED_GENERATIONS);
+    const old = this.#random.shuffle(keys.filter((key) => !recent.includes(key)));
+    const audited = [...recent, ...old.slice(0, AUDITED_OLD)];
+    for (const record of await this.#auditor.read(audited)) this.#history.add(record);
+    for (const key of audited) {
+      const lost = lostOf(this.#history.keys.get(key)!.operations);
+      if (lost.length > 0) this.#missing.set(key, lost.length);
+    }
+  }
+
+  async #readAll(): Promise<void> {
+    const keys = [...this.#history.keys.keys()];
+    for (const record of await this.#auditor.read(keys)) this.#history.add(record);
+    this.#failures.push(...(await this.#auditor.compareReplicas(keys)));
+  }
+}
+
+/** Names of the faults that a target can be given here; says why when there are fewer than there could be. */
+export function faultsFor(target: TargetName, say: (line: string) => void): string[] {
+  const why = whyNoDiskErrors();
+  const possible = FAULTS.filter(({ on }) => on.includes(target));
+  if (why === "" || target !== "dkv") return possible.map(({ name }) => name);
+  say(`no disk errors: ${why}`);
+  return possible.filter(({ name }) => name !== "disk-error").map(({ name }) => name);
+}

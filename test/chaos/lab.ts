@@ -1,0 +1,134 @@
+/** One campaign's cluster, and what faults need of it: who the writer is now, and ways to harm and to heal. */
+import { mkdirSync, rmSync } from "node:fs";
+import type { SimRandom } from "../sim/random.ts";
+import { type NodeRole, type ReplicaSet, roleOf, rolesOf, setsSeenBy } from "./cluster-view.ts";
+import type { LabNetwork } from "./lab-network.ts";
+import type { LabNode, Target } from "./target.ts";
+
+const SERVING_MS_MAX = 60_000;
+const POLL_MS = 100;
+const EXIT_MS_MAX = 20_000;
+
+export interface LabOptions {
+  readonly sets: number;
+  readonly nodesPerSet: number;
+}
+
+export class Lab {
+  readonly target: Target;
+  readonly network: LabNetwork;
+  readonly random: SimRandom;
+  readonly #options: LabOptions;
+  #sets: readonly ReplicaSet[] = [];
+
+  constructor(target: Target, network: LabNetwork, random: SimRandom, options: LabOptions) {
+    this.target = target;
+    this.network = network;
+    this.random = random;
+    this.#options = options;
+  }
+
+  /** As of the last untilWhole(). */
+  get sets(): readonly ReplicaSet[] {
+    return this.#sets;
+  }
+
+  anySet(): ReplicaSet {
+    return this.random.pick(this.#sets);
+  }
+
+  /** The set's writer and its replicas now. Throws when nobody says that it is the writer. */
+  async membersOf(set: ReplicaSet): Promise<{ writer: LabNode; replicas: LabNode[] }> {
+    const roles = await Promise.all(set.nodes.map(roleOf));
+    const writer = roles.find(({ role }) => role === "writer")?.node;
+    if (writer === undefined) throw new Error(`no writer of slots from ${set.firstSlot}`);
+    return { writer, replicas: set.nodes.filter((node) => node !== writer) };
+  }
+
+  hold(minMs: number, maxMs: number): Promise<void> {
+    return Bun.sleep(this.random.between(minMs, maxMs));
+  }
+
+  /** Every host but these. */
+  othersThan(hosts: readonly string[]): string[] {
+    return this.network.hosts.filter((host) => !hosts.includes(host));
+  }
+
+  async terminate(node: LabNode): Promise<boolean> {
+    return await node.process.terminate(EXIT_MS_MAX);
+  }
+
+  /** REQUIRES: it does not run. */
+  wipe(node: LabNode): void {
+    rmSync(node.directory, { recursive: true, force: true });
+    mkdirSync(node.directory, { recursive: true });
+  }
+
+  async killAll(): Promise<void> {
+    await Promise.all(this.target.nodes.map(({ process }) => process.kill()));
+  }
+
+  /** Ends every fault: cuts, pauses, missing processes. */
+  async heal(): Promise<void> {
+    this.network.healAll();
+    await this.target.coordination?.restart();
+    for (const node of this.target.nodes) {
+      if (node.process.isPaused) node.process.resume();
+      if (!node.process.isRunning) this.target.startNode(node);
+    }
+  }
+
+  /** Resolves once every set has its writer and all its replicas follow; throws with who is what when that takes too long. */
+  async untilWhole(): Promise<void> {
+    const deadline = performance.now() + SERVING_MS_MAX;
+    for (;;) {
+      const roles = await rolesOf(this.target);
+      const sets = await this.#agreedSets();
+      if (sets?.every((set) => this.#isWhole(set, roles))) {
+        this.#sets = sets;
+        return;
+      }
+      if (performance.now() > deadline)
+        throw new Error(`not whole again:\n${describe(roles, sets)}`);
+      await Bun.sleep(POLL_MS);
+    }
+  }
+
+  #isWhole(set: ReplicaSet, roles: readonly NodeRole[]): boolean {
+    const { nodesPerSet } = this.#options;
+    const own = roles.filter(({ node }) => set.nodes.includes(node));
+    const writers = own.filter(({ role }) => role === "writer");
+    const replicas = own.filter(({ role, links }) => role === "replica" && links === 1);
+    return (
+      own.length === nodesPerSet &&
+      writers.length === 1 &&
+      writers[0]!.links === nodesPerSet - 1 &&
+      replicas.length === nodesPerSet - 1
+    );
+  }
+
+  /** The sets if all nodes see the same; undefined when they do not, or do not answer. */
+  async #agreedSets(): Promise<ReplicaSet[] | undefined> {
+    const views = await Promise.all(
+      this.target.nodes.map((node) => setsSeenBy(node, this.target).catch(() => undefined)),
+    );
+    const [first, ...others] = views;
+    if (first === undefined || first.length !== this.#options.sets) return undefined;
+    const text = textOf(first);
+    return others.every((view) => view !== undefined && textOf(view) === text) ? first : undefined;
+  }
+}
+
+function textOf(sets: readonly ReplicaSet[]): string {
+  return sets
+    .map(({ firstSlot, nodes }) => {
+      const [writer, ...replicas] = nodes.map(({ host }) => host);
+      return `${firstSlot}: ${writer} ${replicas.sort().join(" ")}`;
+    })
+    .join("; ");
+}
+
+function describe(roles: readonly NodeRole[], sets: readonly ReplicaSet[] | undefined): string {
+  const lines = roles.map(({ node, role, links }) => `${node.host} ${role} links ${links}`);
+  return [...lines, sets === undefined ? "the nodes' maps differ" : textOf(sets)].join("\n");
+}

@@ -1,0 +1,122 @@
+/**
+ * `npm run chaos -- --minutes 10 [--target redis] [--seed 7] …`: real processes in network namespaces, real faults, real
+ * clients, and a judgement on what the clients saw. Exits with 0 when there was nothing wrong, with 1 when there was
+ * (the seed, the histories of the keys and the nodes' logs are then named), and with 2 when it cannot run.
+ */
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { whyNoZookeeper } from "../support/zookeeper.ts";
+import { Campaign, type CampaignOptions, faultsFor } from "./campaign.ts";
+import { runIsolated, whyNotIsolated } from "./isolation.ts";
+import { summarize, textOf } from "./report.ts";
+import { TARGETS, type TargetName } from "./target.ts";
+import type { Verdict } from "./verdict.ts";
+
+const COMPLAINTS_SHOWN = 3;
+const COLUMNS = 200;
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: "string", default: "2" },
+    target: { type: "string", default: "dkv" },
+    seed: { type: "string", default: `${Date.now() % 1_000_000}` },
+    sets: { type: "string", default: "3" },
+    /** Of one set, its writer included. */
+    nodes: { type: "string" },
+    quorum: { type: "string", default: "2" },
+    zookeepers: { type: "string", default: "3" },
+    rate: { type: "string", default: "300" },
+    faults: { type: "string" },
+    once: { type: "boolean", default: false },
+    json: { type: "string" },
+    directory: { type: "string" },
+    keep: { type: "boolean", default: false },
+    isolated: { type: "boolean", default: false },
+  },
+});
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+function refuse(why: string): never {
+  process.stderr.write(`chaos cannot run: ${why}\n`);
+  process.exit(2);
+}
+
+function targetOf(name: string): TargetName {
+  const target = TARGETS.find((known) => known === name);
+  return target ?? refuse(`no target ${name}; there are ${TARGETS.join(", ")}`);
+}
+
+function whyNot(target: TargetName): string {
+  if (target === "redis" && Bun.which("redis-server") === null) return "no redis-server";
+  return (target === "dkv" ? whyNoZookeeper() : "") || whyNotIsolated();
+}
+
+function optionsOf(target: TargetName, directory: string): CampaignOptions {
+  const known = faultsFor(target, say);
+  const faults = values.faults?.split(",") ?? known;
+  const strange = faults.filter((name) => !known.includes(name));
+  if (strange.length > 0) refuse(`no fault ${strange.join()}; there are ${known.join(", ")}`);
+  return {
+    ...{ target, directory, faults, say },
+    seed: Number(values.seed),
+    minutes: Number(values.minutes),
+    sets: Number(values.sets),
+    nodesPerSet: Number(values.nodes ?? (target === "dkv" ? 3 : 2)),
+    writeQuorum: Number(values.quorum),
+    coordinators: values.zookeepers === "1" ? 1 : 3,
+    rate: Number(values.rate),
+    once: values.once,
+  };
+}
+
+function complain(verdict: Verdict, failures: readonly string[], directory: string): void {
+  for (const failure of failures) say(`\nfailure: ${failure}`);
+  verdict.complaints.forEach(({ key, text, history }, index) => {
+    const whole = `${text}\n${history}\n`;
+    writeFileSync(join(directory, `${key.replaceAll(/\W+/g, "-")}.history`), `${key}: ${whole}`);
+    if (index >= COMPLAINTS_SHOWN) return;
+    const lines = (index === 0 ? whole : text).split("\n").map((line) => line.slice(0, COLUMNS));
+    say(`\n${key}: ${lines.join("\n")}`);
+  });
+}
+
+async function runInside(target: TargetName, directory: string): Promise<number> {
+  const options = optionsOf(target, directory);
+  say(`seed ${options.seed}, logs in ${directory}`);
+  const result = await new Campaign(options).run();
+  const report = summarize(options, result);
+  complain(result.verdict, report.failures, directory);
+  say(textOf(report));
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
+  return result.verdict.complaints.length + report.failures.length === 0 ? 0 : 1;
+}
+
+async function runOutside(target: TargetName): Promise<number> {
+  const why = whyNot(target);
+  if (why !== "") refuse(why);
+  const directory = values.directory ?? mkdtempSync(join(tmpdir(), "dkv-chaos-"));
+  mkdirSync(directory, { recursive: true });
+  const inner = ["--isolated", "--directory", directory, "--seed", values.seed];
+  const code = await runIsolated([
+    ...[process.execPath, import.meta.filename],
+    ...process.argv.slice(2),
+    ...inner,
+  ]);
+  if (code === 0 && !values.keep) rmSync(directory, { recursive: true, force: true });
+  else if (existsSync(directory))
+    say(`seed ${values.seed}: logs and histories are in ${directory}`);
+  return code;
+}
+
+const target = targetOf(values.target);
+const code = values.isolated
+  ? await runInside(target, values.directory!)
+  : await runOutside(target);
+// Exiting would cut off what a pipe has not taken yet.
+await new Promise((resolve) => process.stdout.write("", resolve));
+process.exit(code);
