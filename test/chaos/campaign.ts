@@ -37,6 +37,8 @@ export interface CampaignOptions {
   /** Names of faults: chosen among these; or, with `once`, each of them in this order, and then the end. */
   readonly faults: readonly string[];
   readonly once: boolean;
+  /** Whether it goes on when acknowledged writes are missing. */
+  readonly goesOn: boolean;
   readonly directory: string;
   readonly say: (line: string) => void;
 }
@@ -161,6 +163,7 @@ export class Campaign {
       const weights = chosen.map(({ weight }) => weight);
       await this.#inflict(once ? chosen[i]! : chosen[this.#random.weighted(weights)]!);
       if (this.#failures.length > 0) return;
+      if (this.#missing.size > 0 && !this.#options.goesOn) return;
       await Bun.sleep(this.#random.between(...CALM_MS));
     }
   }
