@@ -64,6 +64,8 @@ export interface CampaignResult {
 }
 
 const CLIENT_TIMEOUT_MS = 2000;
+/** By then an operation that has begun has ended, and the campaign has heard of it. */
+const REPORTED_MS_MAX = CLIENT_TIMEOUT_MS + 1000;
 const GENERATION_MS = 10_000;
 /** Keys of so many generations before the newest are read after each fault, and a sample of older ones. */
 const AUDITED_GENERATIONS = 4;
@@ -204,10 +206,11 @@ export class Campaign {
     const old = this.#random.shuffle(keys.filter((key) => !recent.includes(key)));
     const audited = [...recent, ...old.slice(0, AUDITED_OLD)];
     for (const record of await this.#auditor.read(audited)) this.#history.add(record);
-    for (const key of audited) {
-      const lost = lostOf(this.#history.keys.get(key)!.operations);
-      if (lost.length > 0) this.#missing.set(key, lost.length);
-    }
+    const lostIn = (key: string) => lostOf(this.#history.keys.get(key)!.operations).length;
+    const suspects = audited.filter((key) => lostIn(key) > 0);
+    // The write whose value was read may not have been reported yet.
+    if (suspects.length > 0) await Bun.sleep(REPORTED_MS_MAX);
+    for (const key of suspects) if (lostIn(key) > 0) this.#missing.set(key, lostIn(key));
   }
 
   async #readAll(): Promise<void> {
