@@ -6,10 +6,14 @@
 /** Shorter gaps are waits, not outages. */
 const GAP_MS_MIN = 1000;
 
-export interface Outages {
-  readonly count: number;
-  readonly maxMs: number;
-  readonly sumMs: number;
+export interface Outage {
+  readonly set: number;
+  readonly startMicros: number;
+  readonly endMicros: number;
+}
+
+export function msOf({ startMicros, endMicros }: Outage): number {
+  return (endMicros - startMicros) / 1000;
 }
 
 export class Availability {
@@ -22,18 +26,13 @@ export class Availability {
     else answers.push(micros);
   }
 
-  outages(): Outages {
-    const gaps = [...this.#answers.values()].flatMap(gapsOf);
-    return {
-      count: gaps.length,
-      maxMs: gaps.reduce((max, gap) => Math.max(max, gap), 0),
-      sumMs: gaps.reduce((sum, gap) => sum + gap, 0),
-    };
+  outages(): Outage[] {
+    return [...this.#answers].flatMap(([set, answers]) => {
+      const inOrder = [...answers].sort((a, b) => a - b);
+      return inOrder
+        .slice(1)
+        .map((endMicros, index) => ({ set, startMicros: inOrder[index]!, endMicros }))
+        .filter((gap) => msOf(gap) >= GAP_MS_MIN);
+    });
   }
-}
-
-function gapsOf(answers: readonly number[]): number[] {
-  const inOrder = [...answers].sort((a, b) => a - b);
-  const gaps = inOrder.slice(1).map((micros, index) => (micros - inOrder[index]!) / 1000);
-  return gaps.filter((gap) => gap >= GAP_MS_MIN);
 }

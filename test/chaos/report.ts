@@ -1,5 +1,6 @@
 /** What a campaign found, as a table for people and as JSON for programs. */
 import Table from "cli-table3";
+import { msOf, type Outage } from "./availability.ts";
 import type { CampaignOptions, CampaignResult, FaultRun } from "./campaign.ts";
 
 export interface Report {
@@ -32,7 +33,10 @@ export interface FaultSummary {
   readonly count: number;
   /** Acknowledged writes that were missing when the fault was over. */
   readonly lost: number;
+  /** From the end of the fault. */
   readonly wholeMsMax: number;
+  /** The longest outage of a set that overlaps the fault. */
+  readonly outageMsMax: number;
 }
 
 export function summarize(options: CampaignOptions, result: CampaignResult): Report {
@@ -47,9 +51,9 @@ export function summarize(options: CampaignOptions, result: CampaignResult): Rep
     errors: Object.fromEntries(history.errors),
     faults: summarizeFaults(result),
     failovers,
-    outages: outages.count,
-    outageMsMax: Math.round(outages.maxMs),
-    outageMsSum: Math.round(outages.sumMs),
+    outages: outages.length,
+    outageMsMax: longestOf(outages),
+    outageMsSum: Math.round(outages.reduce((sum, outage) => sum + msOf(outage), 0)),
     checkedKeys: verdict.checkedKeys,
     lost: verdict.lost.length,
     stale: verdict.stale,
@@ -61,20 +65,33 @@ export function summarize(options: CampaignOptions, result: CampaignResult): Rep
   };
 }
 
-function summarizeFaults({ faults, verdict }: CampaignResult): Record<string, FaultSummary> {
+function longestOf(outages: readonly Outage[]): number {
+  return Math.round(outages.reduce((max, outage) => Math.max(max, msOf(outage)), 0));
+}
+
+function summarizeFaults({
+  faults,
+  verdict,
+  availability,
+}: CampaignResult): Record<string, FaultSummary> {
   const summaries: Record<string, FaultSummary> = {};
   const lostIn = new Map<FaultRun, number>();
   for (const { noticedMicros } of verdict.lost) {
     const run = faults.findLast(({ startMicros }) => startMicros < noticedMicros);
     if (run !== undefined) lostIn.set(run, (lostIn.get(run) ?? 0) + 1);
   }
+  const outages = availability.outages();
   for (const run of faults) {
-    const before = summaries[run.name] ?? { count: 0, lost: 0, wholeMsMax: 0 };
+    const before = summaries[run.name] ?? { count: 0, lost: 0, wholeMsMax: 0, outageMsMax: 0 };
     const wholeMs = Math.round((run.wholeMicros - run.healedMicros) / 1000);
+    const own = outages.filter(
+      ({ startMicros, endMicros }) => startMicros < run.wholeMicros && endMicros > run.startMicros,
+    );
     summaries[run.name] = {
       count: before.count + 1,
       lost: before.lost + (lostIn.get(run) ?? 0),
       wholeMsMax: Math.max(before.wholeMsMax, wholeMs),
+      outageMsMax: Math.max(before.outageMsMax, longestOf(own)),
     };
   }
   return summaries;
@@ -110,14 +127,15 @@ export function textOf(report: Report): string {
     ["failures of the cluster", report.failures.length],
   ];
   const faults = Object.entries(report.faults).map(
-    ([name, { count, lost, wholeMsMax }]) => [name, count, lost, wholeMsMax] as const,
+    ([name, { count, lost, outageMsMax, wholeMsMax }]) =>
+      [name, count, lost, outageMsMax, wholeMsMax] as const,
   );
   const errors = Object.entries(report.errors).sort((a, b) => b[1] - a[1]);
   const { target, sets, nodesPerSet, seconds, seed } = report;
   return [
     `${target}, ${sets} sets of ${nodesPerSet}, ${seconds} s, seed ${seed}`,
     tableOf(["", ""], rows),
-    tableOf(["fault", "times", "writes lost", "whole again, ms at most"], faults),
+    tableOf(["fault", "times", "writes lost", "longest outage, ms", "whole again, ms"], faults),
     tableOf(["what clients were told", "times"], errors),
   ].join("\n");
 }
