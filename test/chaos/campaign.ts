@@ -179,6 +179,7 @@ export class Campaign {
       this.#failures.push(`${name}: ${error instanceof Error ? error.message : error}`);
     }
     const healedMicros = sharedMicros();
+    this.#failures.push(...this.#lab.crashes());
     try {
       await this.#lab.heal();
       await this.#lab.untilWhole();
@@ -186,6 +187,7 @@ export class Campaign {
       this.#failures.push(`after ${name}: ${error instanceof Error ? error.message : error}`);
       return;
     }
+    this.#failures.push(...this.#lab.crashes());
     const wholeMicros = sharedMicros();
     this.#faults.push({ name, startMicros, healedMicros, wholeMicros });
     await this.#audit();

@@ -24,12 +24,16 @@ export async function diskError(lab: Lab): Promise<void> {
   // -D: the process that is started is the node, not strace.
   const strace = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null"];
   lab.target.startNode(node, [...strace, "-e", `trace=${call}`, "-e", `inject=${fault}`]);
+  node.process.allowEnd();
   await untilDead(node);
 }
 
 async function untilDead(node: LabNode): Promise<void> {
   const deadline = performance.now() + DIES_MS_MAX;
   while (node.process.isRunning && performance.now() < deadline) await Bun.sleep(50);
+  const words = node.process.lastWords;
+  if (!node.process.isRunning && !/\bEIO\b|\bENOSPC\b/.test(words))
+    throw new Error(`${node.host} ended without a word on its disk:\n${words}`);
   // It may have had too little to write for the error to come; it must not stay with it.
   await node.process.kill();
 }

@@ -5,6 +5,7 @@ export class LabProcess {
   readonly logPath: string;
   #child: Bun.Subprocess | undefined;
   #isPaused = false;
+  #mayEnd = false;
 
   constructor(logPath: string) {
     this.logPath = logPath;
@@ -17,6 +18,17 @@ export class LabProcess {
     this.#child = Bun.spawn([...command], { stdin: "ignore", stdout: output, stderr: output });
     closeSync(output);
     this.#isPaused = false;
+    this.#mayEnd = false;
+  }
+
+  /** It has ended, and nobody had made it. */
+  get hasCrashed(): boolean {
+    return this.#child !== undefined && !this.isRunning && !this.#mayEnd;
+  }
+
+  /** What is done to it may end it. */
+  allowEnd(): void {
+    this.#mayEnd = true;
   }
 
   get isRunning(): boolean {
@@ -39,12 +51,15 @@ export class LabProcess {
   }
 
   async kill(): Promise<void> {
+    // A crash before stays one.
+    if (this.isRunning) this.#mayEnd = true;
     this.#child?.kill("SIGKILL");
     await this.#child?.exited;
   }
 
   /** Asks it to end, and kills it if it does not in time; whether it ended by itself. */
   async terminate(waitMs: number): Promise<boolean> {
+    if (this.isRunning) this.#mayEnd = true;
     this.#child?.kill("SIGTERM");
     const late = Bun.sleep(waitMs).then(() => true);
     const isLate = await Promise.race([this.#child?.exited.then(() => false), late]);

@@ -68,6 +68,13 @@ export class Lab {
     await Promise.all(this.target.nodes.map(({ process }) => process.kill()));
   }
 
+  /** Nodes that ended though no fault made them, with their last words. */
+  crashes(): string[] {
+    return this.target.nodes
+      .filter(({ process }) => process.hasCrashed)
+      .map(({ host, process }) => `${host} ended by itself:\n${process.lastWords}`);
+  }
+
   /** Ends every fault: cuts, pauses, missing processes. */
   async heal(): Promise<void> {
     this.network.healAll();
