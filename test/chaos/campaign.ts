@@ -13,7 +13,7 @@ import { DkvTarget } from "./dkv-target.ts";
 import { FailoverMonitor } from "./failover-monitor.ts";
 import { FAULTS, type Fault } from "./faults.ts";
 import { lostOf } from "./findings.ts";
-import { Lab } from "./lab.ts";
+import { FaultImpossible, Lab } from "./lab.ts";
 import { CLIENT_HOSTS, LabClients } from "./lab-clients.ts";
 import { LabNetwork } from "./lab-network.ts";
 import { zookeeperHosts } from "./lab-zookeeper.ts";
@@ -37,6 +37,8 @@ export interface CampaignOptions {
   /** Names of faults: chosen among these; or, with `once`, each of them in this order, and then the end. */
   readonly faults: readonly string[];
   readonly once: boolean;
+  /** How likely a second fault comes while the first one lasts. */
+  readonly overlap: number;
   /** Whether it goes on when acknowledged writes are missing. */
   readonly goesOn: boolean;
   readonly directory: string;
@@ -71,12 +73,15 @@ const GENERATION_MS = 10_000;
 const AUDITED_GENERATIONS = 4;
 const AUDITED_OLD = 200;
 const CALM_MS = [300, 2000] as const;
+/** From the start of a fault to that of another one with it. */
+const OVERLAP_MS = [0, 3000] as const;
 const FIRST_CALM_MS = 3000;
 
 export class Campaign {
   readonly #options: CampaignOptions;
   readonly #random: SimRandom;
   readonly #lab: Lab;
+  readonly #chosen: readonly Fault[];
   readonly #auditor: Auditor;
   readonly #history = new RecordedHistory();
   readonly #availability = new Availability();
@@ -89,6 +94,7 @@ export class Campaign {
   constructor(options: CampaignOptions) {
     this.#options = options;
     this.#random = new SimRandom(options.seed);
+    this.#chosen = options.faults.map((name) => FAULTS.find((fault) => fault.name === name)!);
     const { sets, nodesPerSet, target: name, coordinators } = options;
     const nodes = Array.from({ length: sets * nodesPerSet }, (_, index) => `n${index + 1}`);
     const others = name === "dkv" ? zookeeperHosts(coordinators) : [];
@@ -158,8 +164,8 @@ export class Campaign {
 
   /** Fault after fault, until the time is over or something is wrong. */
   async #torment(): Promise<void> {
-    const { minutes, once, faults } = this.#options;
-    const chosen = faults.map((name) => FAULTS.find((fault) => fault.name === name)!);
+    const { minutes, once } = this.#options;
+    const chosen = this.#chosen;
     const endMicros = this.#startMicros + minutes * 60e6;
     for (let i = 0; once ? i < chosen.length : sharedMicros() < endMicros; i++) {
       const weights = chosen.map(({ weight }) => weight);
@@ -170,14 +176,20 @@ export class Campaign {
     }
   }
 
+  /** One fault, and sometimes another one while it lasts. */
   async #inflict(fault: Fault): Promise<void> {
-    const { name } = fault;
+    const others = this.#chosen.filter(({ overlaps }) => overlaps);
+    const isAlone = this.#options.once || others.length === 0;
+    const isDouble = !isAlone && this.#random.chance(this.#options.overlap);
+    const faults = isDouble ? [fault, this.#random.pick(others)] : [fault];
+    const name = faults.map((each) => each.name).join(" + ");
     const startMicros = sharedMicros();
-    try {
-      await fault.run(this.#lab);
-    } catch (error) {
-      this.#failures.push(`${name}: ${error instanceof Error ? error.message : error}`);
-    }
+    await Promise.all(
+      faults.map(async (each, index) => {
+        if (index > 0) await Bun.sleep(this.#random.between(...OVERLAP_MS));
+        await this.#run(each, isDouble);
+      }),
+    );
     const healedMicros = sharedMicros();
     this.#failures.push(...this.#lab.crashes());
     try {
@@ -189,7 +201,8 @@ export class Campaign {
     }
     this.#failures.push(...this.#lab.crashes());
     const wholeMicros = sharedMicros();
-    this.#faults.push({ name, startMicros, healedMicros, wholeMicros });
+    for (const each of faults)
+      this.#faults.push({ name: each.name, startMicros, healedMicros, wholeMicros });
     await this.#audit();
     const lasted = ((healedMicros - startMicros) / 1e6).toFixed(1);
     const healing = ((wholeMicros - healedMicros) / 1e6).toFixed(1);
@@ -198,6 +211,16 @@ export class Campaign {
     this.#options.say(
       `${this.#elapsed()} s: ${name} for ${lasted} s, whole after ${healing} s${found}`,
     );
+  }
+
+  async #run(fault: Fault, isDouble: boolean): Promise<void> {
+    try {
+      await fault.run(this.#lab);
+    } catch (error) {
+      const text = `${fault.name}: ${error instanceof Error ? error.message : error}`;
+      if (isDouble && error instanceof FaultImpossible) this.#options.say(text);
+      else this.#failures.push(text);
+    }
   }
 
   /** Reads what was written of late, and some of the rest. */

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { CLIENT_SLOT_COUNT } from "../../src/base/client-slot.ts";
 import { SLOT_COUNT, slotOf } from "../../src/base/slot.ts";
 import { command, setsSeenBy } from "./cluster-view.ts";
+import { FaultImpossible } from "./lab.ts";
 import { LabProcess } from "./lab-process.ts";
 import { LabZookeeper } from "./lab-zookeeper.ts";
 import type { LabNode, Target, TargetOptions } from "./target.ts";
@@ -76,7 +77,7 @@ export class DkvTarget implements Target {
 
   async handOver(replica: LabNode): Promise<void> {
     const reply = await command(replica, "CLUSTER", "FAILOVER");
-    if (reply !== "OK") throw new Error(`CLUSTER FAILOVER: ${JSON.stringify(reply)}`);
+    if (reply !== "OK") throw new FaultImpossible(`CLUSTER FAILOVER: ${JSON.stringify(reply)}`);
   }
 
   slotOf(key: string): number {

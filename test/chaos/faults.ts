@@ -15,6 +15,8 @@ export interface Fault {
   readonly on: readonly TargetName[];
   /** How often it is chosen, relative to others. */
   readonly weight: number;
+  /** It may come while another one lasts: no copy is thrown away, and no node started. */
+  readonly overlaps: boolean;
   run(lab: Lab): Promise<void>;
 }
 
@@ -53,9 +55,7 @@ async function pauseReplica(lab: Lab): Promise<void> {
 }
 
 async function holdCut(lab: Lab, cuts: readonly Cut[]): Promise<void> {
-  lab.network.cut("fault", cuts);
-  await lab.hold(...PARTITION_MS);
-  lab.network.heal("fault");
+  await lab.whileCut(cuts, () => lab.hold(...PARTITION_MS));
 }
 
 async function anyNode(lab: Lab): Promise<LabNode> {
@@ -117,7 +117,8 @@ async function handOver(lab: Lab): Promise<void> {
 
 async function terminateWriter(lab: Lab): Promise<void> {
   const { writer } = await lab.membersOf(lab.anySet());
-  if (!(await lab.terminate(writer))) throw new Error(`${writer.host} does not end at SIGTERM`);
+  const hasEnded = await lab.terminate(writer);
+  if (!hasEnded) throw new Error(`${writer.host} does not end at SIGTERM`);
   await lab.hold(...RESTART_MS);
 }
 
@@ -138,10 +139,12 @@ async function wipeReplica(lab: Lab): Promise<void> {
 async function laggingFailover(lab: Lab): Promise<void> {
   const { writer, replicas } = await lab.membersOf(lab.anySet());
   const replica = lab.random.pick(replicas);
-  lab.network.cut("fault", between([replica.host], [writer.host], lab.target.replicationPort));
-  await lab.hold(700, 1500);
-  await writer.process.kill();
-  await lab.hold(...PAUSE_MS);
+  const link = between([replica.host], [writer.host], lab.target.replicationPort);
+  await lab.whileCut(link, async () => {
+    await lab.hold(700, 1500);
+    await writer.process.kill();
+    await lab.hold(...PAUSE_MS);
+  });
 }
 
 /** The writer dies while a new replica has nothing yet. */
@@ -150,30 +153,32 @@ async function unsyncedFailover(lab: Lab): Promise<void> {
   const replica = lab.random.pick(replicas);
   await replica.process.kill();
   lab.wipe(replica);
-  lab.network.cut("fault", between([replica.host], [writer.host], lab.target.replicationPort));
-  lab.target.startNode(replica);
-  await lab.target.readmit(replica, writer);
-  await lab.hold(500, 1500);
-  await writer.process.kill();
-  await lab.hold(...PAUSE_MS);
+  const link = between([replica.host], [writer.host], lab.target.replicationPort);
+  await lab.whileCut(link, async () => {
+    lab.target.startNode(replica);
+    await lab.target.readmit(replica, writer);
+    await lab.hold(500, 1500);
+    await writer.process.kill();
+    await lab.hold(...PAUSE_MS);
+  });
 }
 
 export const FAULTS: readonly Fault[] = [
-  { name: "kill-writer", on: BOTH, weight: 4, run: killWriter },
-  { name: "kill-replica", on: BOTH, weight: 2, run: killReplica },
-  { name: "pause-writer", on: BOTH, weight: 3, run: pauseWriter },
-  { name: "pause-replica", on: BOTH, weight: 1, run: pauseReplica },
-  { name: "isolate-node", on: BOTH, weight: 3, run: isolateNode },
-  { name: "isolate-one-way", on: BOTH, weight: 2, run: isolateOneWay },
-  { name: "isolate-with-client", on: BOTH, weight: 3, run: isolateWithClient },
-  { name: "cut-replication", on: BOTH, weight: 2, run: cutReplication },
-  { name: "cut-coordination", on: DKV, weight: 2, run: cutCoordination },
-  { name: "stop-coordination", on: DKV, weight: 2, run: stopCoordination },
-  { name: "power-off", on: BOTH, weight: 2, run: powerOff },
-  { name: "hand-over", on: BOTH, weight: 3, run: handOver },
-  { name: "terminate-writer", on: BOTH, weight: 2, run: terminateWriter },
-  { name: "wipe-replica", on: BOTH, weight: 2, run: wipeReplica },
-  { name: "lagging-failover", on: BOTH, weight: 2, run: laggingFailover },
-  { name: "unsynced-failover", on: BOTH, weight: 1, run: unsyncedFailover },
-  { name: "disk-error", on: DKV, weight: 1, run: diskError },
+  { name: "kill-writer", on: BOTH, weight: 4, overlaps: true, run: killWriter },
+  { name: "kill-replica", on: BOTH, weight: 2, overlaps: true, run: killReplica },
+  { name: "pause-writer", on: BOTH, weight: 3, overlaps: true, run: pauseWriter },
+  { name: "pause-replica", on: BOTH, weight: 1, overlaps: true, run: pauseReplica },
+  { name: "isolate-node", on: BOTH, weight: 3, overlaps: true, run: isolateNode },
+  { name: "isolate-one-way", on: BOTH, weight: 2, overlaps: true, run: isolateOneWay },
+  { name: "isolate-with-client", on: BOTH, weight: 3, overlaps: true, run: isolateWithClient },
+  { name: "cut-replication", on: BOTH, weight: 2, overlaps: true, run: cutReplication },
+  { name: "cut-coordination", on: DKV, weight: 2, overlaps: true, run: cutCoordination },
+  { name: "stop-coordination", on: DKV, weight: 2, overlaps: true, run: stopCoordination },
+  { name: "power-off", on: BOTH, weight: 2, overlaps: false, run: powerOff },
+  { name: "hand-over", on: BOTH, weight: 3, overlaps: true, run: handOver },
+  { name: "terminate-writer", on: BOTH, weight: 2, overlaps: true, run: terminateWriter },
+  { name: "wipe-replica", on: BOTH, weight: 2, overlaps: false, run: wipeReplica },
+  { name: "lagging-failover", on: BOTH, weight: 2, overlaps: true, run: laggingFailover },
+  { name: "unsynced-failover", on: BOTH, weight: 1, overlaps: false, run: unsyncedFailover },
+  { name: "disk-error", on: DKV, weight: 1, overlaps: false, run: diskError },
 ];

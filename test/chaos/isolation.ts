@@ -6,7 +6,15 @@ import { existsSync } from "node:fs";
 
 const NEEDED = ["unshare", "nsenter", "ip", "nft"];
 
-const UNSHARE = ["unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--mount", "--net"];
+export const UNSHARE = [
+  "unshare",
+  "--fork",
+  "--kill-child",
+  "--pid",
+  "--mount-proc",
+  "--mount",
+  "--net",
+];
 
 /** Empty: namespaces can be made here. Else what is missing. */
 export function whyNotIsolated(): string {

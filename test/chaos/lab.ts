@@ -2,10 +2,11 @@
 import { mkdirSync, rmSync } from "node:fs";
 import type { SimRandom } from "../sim/random.ts";
 import { type NodeRole, type ReplicaSet, roleOf, rolesOf, setsSeenBy } from "./cluster-view.ts";
-import type { LabNetwork } from "./lab-network.ts";
+import type { Cut, LabNetwork } from "./lab-network.ts";
 import type { LabNode, Target } from "./target.ts";
 
 const SERVING_MS_MAX = 60_000;
+const WRITER_MS_MAX = 20_000;
 const POLL_MS = 100;
 const EXIT_MS_MAX = 20_000;
 
@@ -14,12 +15,18 @@ export interface LabOptions {
   readonly nodesPerSet: number;
 }
 
+/** There is nobody that this could be done to now: no wonder while another fault is at work. */
+export class FaultImpossible extends Error {
+  override readonly name = "FaultImpossible";
+}
+
 export class Lab {
   readonly target: Target;
   readonly network: LabNetwork;
   readonly random: SimRandom;
   readonly #options: LabOptions;
   #sets: readonly ReplicaSet[] = [];
+  #cutCount = 0;
 
   constructor(target: Target, network: LabNetwork, random: SimRandom, options: LabOptions) {
     this.target = target;
@@ -37,16 +44,30 @@ export class Lab {
     return this.random.pick(this.#sets);
   }
 
-  /** The set's writer and its replicas now. Throws when nobody says that it is the writer. */
+  /** The set's writer and its replicas now. Throws FaultImpossible when there is no writer for long. */
   async membersOf(set: ReplicaSet): Promise<{ writer: LabNode; replicas: LabNode[] }> {
-    const roles = await Promise.all(set.nodes.map(roleOf));
-    const writer = roles.find(({ role }) => role === "writer")?.node;
-    if (writer === undefined) throw new Error(`no writer of slots from ${set.firstSlot}`);
-    return { writer, replicas: set.nodes.filter((node) => node !== writer) };
+    const deadline = performance.now() + WRITER_MS_MAX;
+    for (;;) {
+      const roles = await Promise.all(set.nodes.map(roleOf));
+      const writer = roles.find(({ role }) => role === "writer")?.node;
+      if (writer !== undefined)
+        return { writer, replicas: set.nodes.filter((node) => node !== writer) };
+      if (performance.now() > deadline)
+        throw new FaultImpossible(`no writer of slots from ${set.firstSlot}`);
+      await Bun.sleep(POLL_MS);
+    }
   }
 
   hold(minMs: number, maxMs: number): Promise<void> {
     return Bun.sleep(this.random.between(minMs, maxMs));
+  }
+
+  /** Loses packets while `during` runs. */
+  async whileCut(cuts: readonly Cut[], during: () => Promise<void>): Promise<void> {
+    const name = `cut ${this.#cutCount++}`;
+    this.network.cut(name, cuts);
+    await during();
+    this.network.heal(name);
   }
 
   /** Every host but these. */

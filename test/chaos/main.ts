@@ -29,6 +29,7 @@ const { values } = parseArgs({
     zookeepers: { type: "string", default: "3" },
     rate: { type: "string", default: "300" },
     faults: { type: "string" },
+    overlap: { type: "string", default: "0.25" },
     once: { type: "boolean", default: false },
     json: { type: "string" },
     directory: { type: "string" },
@@ -71,6 +72,7 @@ function optionsOf(target: TargetName, directory: string): CampaignOptions {
     coordinators: values.zookeepers === "1" ? 1 : 3,
     rate: Number(values.rate),
     once: values.once,
+    overlap: Number(values.overlap),
     // A control is there to be counted; of what must not happen the first time is the one to look at.
     goesOn: target === "redis",
   };
