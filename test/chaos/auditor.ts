@@ -9,8 +9,10 @@ import type { Lab } from "./lab.ts";
 import type { OperationRecord } from "./operation-record.ts";
 import { sharedMicros } from "./shared-clock.ts";
 import type { LabNode } from "./target.ts";
+import { resultOf } from "./workload.ts";
 
-const BATCH = 200;
+const READ = { kind: "get" } as const;
+const BATCH = 100;
 const REPLY_MS_MAX = 5000;
 const READ_MS_MAX = 30_000;
 const EQUAL_MS_MAX = 15_000;
@@ -69,8 +71,8 @@ export class Auditor {
         const values = await readAt(writer, keys, "READWRITE");
         const returnMicros = sharedMicros();
         return keys.map((key, index) => ({
-          ...{ client: AUDITOR, key, call: { kind: "get" }, outcome: "ok" },
-          ...{ result: values[index] as string | null, callMicros, returnMicros },
+          ...{ client: AUDITOR, key, call: READ, outcome: "ok", callMicros, returnMicros },
+          result: resultOf({ key, call: READ }, values[index]!),
         }));
       } catch (error) {
         if (performance.now() > deadline) throw error;

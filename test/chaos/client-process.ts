@@ -99,7 +99,7 @@ async function perform(client: SharedClient, lane: number, step: Step): Promise<
   const { key, call } = step;
   const what = { client: lane, key, call, callMicros };
   try {
-    const result = resultOf(call, await client.call(step));
+    const result = resultOf(step, await client.call(step));
     return { ...what, outcome: "ok", result, returnMicros: sharedMicros() };
   } catch (thrown) {
     const error = thrown instanceof Error ? thrown.message : String(thrown);

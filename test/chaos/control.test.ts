@@ -23,7 +23,7 @@ test.skipIf(why !== "")(
     expect(report.lost).toBeGreaterThan(0);
     expect(report.faults["isolate-with-client"]).toMatchObject({ count: 1, lost: report.lost });
     expect(report).toMatchObject({ duplicates: 0, refusedButApplied: 0, failures: [] });
-    expect(report.failovers).toBe(1);
+    expect(report.failovers).toBeGreaterThanOrEqual(1);
     expect(output).toContain("acknowledged writes lost, first:");
   },
   RUN_MS_MAX + 30_000,

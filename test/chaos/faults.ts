@@ -26,6 +26,8 @@ const DKV = ["dkv"] as const;
 /** Longer than lease and session. */
 const PAUSE_MS = [4500, 8000] as const;
 const PARTITION_MS = [3000, 9000] as const;
+/** Long enough for any target to replace a writer. */
+const REPLACED_MS = [7000, 10_000] as const;
 const RESTART_MS = [100, 4000] as const;
 
 async function killWriter(lab: Lab): Promise<void> {
@@ -95,7 +97,8 @@ async function cutCoordination(lab: Lab): Promise<void> {
 async function isolateWithClient(lab: Lab): Promise<void> {
   const { writer } = await lab.membersOf(lab.anySet());
   const side = [writer.host, lab.random.pick(CLIENT_HOSTS)];
-  await holdCut(lab, between(side, lab.othersThan(side)));
+  const cuts = between(side, lab.othersThan(side));
+  await lab.whileCut(cuts, () => lab.hold(...REPLACED_MS));
 }
 
 async function stopCoordination(lab: Lab): Promise<void> {
@@ -143,7 +146,7 @@ async function laggingFailover(lab: Lab): Promise<void> {
   await lab.whileCut(link, async () => {
     await lab.hold(700, 1500);
     await writer.process.kill();
-    await lab.hold(...PAUSE_MS);
+    await lab.hold(...REPLACED_MS);
   });
 }
 
@@ -159,7 +162,7 @@ async function unsyncedFailover(lab: Lab): Promise<void> {
     await lab.target.readmit(replica, writer);
     await lab.hold(500, 1500);
     await writer.process.kill();
-    await lab.hold(...PAUSE_MS);
+    await lab.hold(...REPLACED_MS);
   });
 }
 

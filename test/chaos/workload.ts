@@ -2,6 +2,7 @@
  * What clients do: registers (SET, GET), claims (SET NX, GET), counters (INCR, GET) and lists (APPEND, GET).
  *
  *   key: <kind>:{t<tag>}:<generation>:<number>        value: <client.serial>, used once
+ *   on the wire a register's value is repeated up to some kilobytes, so that logs and tables grow
  *
  * Each generation of keys is in use for a few seconds, so that a key's history stays short enough to be searched. Few
  * hash tags, so that a key's replica set is known; old keys are read now and then.
@@ -17,6 +18,7 @@ export type Kind = (typeof KINDS)[number];
 /** How often each kind is used. */
 const KIND_WEIGHTS = [4, 1, 2, 3];
 const KEYS_PER_KIND = [8, 8, 6, 8];
+const PADDED_BYTES_MAX = 8192;
 const DRAWS_MAX = 30;
 const READS = 0.35;
 const OLD_READS = 0.08;
@@ -87,12 +89,24 @@ export class Workload {
   }
 }
 
+function padded(value: string): string {
+  const serial = Number(/\.(\d+)/.exec(value)?.[1] ?? 0);
+  const timesMax = Math.floor(PADDED_BYTES_MAX / value.length);
+  return value.repeat(1 + ((Math.imul(serial, 0x9e3779b1) >>> 0) % timesMax));
+}
+
+/** The value that was padded; anything else, such as half of one, as it is. */
+function unpadded(text: string): string {
+  const value = text.slice(0, text.indexOf(">") + 1);
+  return text === padded(value) ? value : text;
+}
+
 export function wordsOf({ key, call }: Step): string[] {
   switch (call.kind) {
     case "get":
       return ["GET", key];
     case "set":
-      return ["SET", key, call.value];
+      return ["SET", key, padded(call.value)];
     case "setnx":
       return ["SET", key, call.value, "NX"];
     case "del":
@@ -105,7 +119,7 @@ export function wordsOf({ key, call }: Step): string[] {
 }
 
 /** Throws for a reply that the command cannot have. */
-export function resultOf(call: StringCall, reply: ReplyValue): StringResult {
+export function resultOf({ key, call }: Step, reply: ReplyValue): StringResult {
   const isFit =
     call.kind === "get"
       ? reply === null || typeof reply === "string"
@@ -116,5 +130,6 @@ export function resultOf(call: StringCall, reply: ReplyValue): StringResult {
           : typeof reply === "number";
   if (!isFit) throw new Error(`${call.kind} answered ${JSON.stringify(reply)}`);
   if (call.kind === "set" || call.kind === "setnx") return reply === "OK";
+  if (typeof reply === "string" && key.startsWith("register:")) return unpadded(reply);
   return reply as StringResult;
 }
