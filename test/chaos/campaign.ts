@@ -75,7 +75,9 @@ const AUDITED_OLD = 200;
 const CALM_MS = [300, 2000] as const;
 /** From the start of a fault to that of another one with it. */
 const OVERLAP_MS = [0, 3000] as const;
-const FIRST_CALM_MS = 3000;
+/** Clients that have just started take their time. */
+const FIRST_ANSWERS = 200;
+const FIRST_MS_MAX = 30_000;
 
 export class Campaign {
   readonly #options: CampaignOptions;
@@ -114,7 +116,7 @@ export class Campaign {
     say(`${this.#options.target} is whole after ${this.#elapsed()} s`);
     const monitor = new FailoverMonitor(this.#lab.target.nodes);
     const clients = this.#startClients();
-    await Bun.sleep(FIRST_CALM_MS);
+    await this.#untilBusy();
     await this.#torment();
     await Bun.sleep(this.#random.between(...CALM_MS));
     await clients.stop();
@@ -151,6 +153,14 @@ export class Campaign {
       if (record.outcome === "ok" && record.call.kind !== "get")
         this.#availability.answered(this.#auditor.setOf(record.key), record.returnMicros);
     });
+  }
+
+  async #untilBusy(): Promise<void> {
+    const deadline = performance.now() + FIRST_MS_MAX;
+    while (this.#history.counts.ok < FIRST_ANSWERS) {
+      if (performance.now() > deadline) throw new Error("clients get no answers");
+      await Bun.sleep(100);
+    }
   }
 
   /** The tags of each replica set, and all of them. */

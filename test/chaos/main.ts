@@ -3,7 +3,7 @@
  * clients, and a judgement on what the clients saw. Exits with 0 when there was nothing wrong, with 1 when there was
  * (the seed, the histories of the keys and the nodes' logs are then named), and with 2 when it cannot run.
  */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -105,6 +105,7 @@ async function runOutside(target: TargetName): Promise<number> {
   if (why !== "") refuse(why);
   const directory = values.directory ?? mkdtempSync(join(tmpdir(), "dkv-chaos-"));
   mkdirSync(directory, { recursive: true });
+  if (readdirSync(directory).length > 0) refuse(`${directory} is not empty`);
   const inner = ["--isolated", "--directory", directory, "--seed", values.seed];
   const code = await runIsolated([
     ...[process.execPath, import.meta.filename],

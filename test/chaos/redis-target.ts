@@ -73,6 +73,8 @@ export class RedisTarget implements Target {
       "cluster-replica-validity-factor": "0",
       "cluster-require-full-coverage": "no",
       "repl-diskless-sync-delay": "0",
+      // A replica counts as one once its writer has sent it something.
+      "repl-ping-replica-period": "1",
     };
     const words = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
     const namespace = this.#options.network.under(node.host);
