@@ -14,10 +14,18 @@ import type { OperationRecord } from "./operation-record.ts";
 import { sharedMicros } from "./shared-clock.ts";
 import { resultOf, type Step, Workload, wordsOf } from "./workload.ts";
 
+export interface ClientShare {
+  readonly kind: ClientKind;
+  /** Users of the client, each of which does one operation after the other. */
+  readonly lanes: number;
+  /** The share of reads in what they do. */
+  readonly reads: number;
+}
+
 export interface ClientPlan {
   readonly seed: number;
   readonly nodes: readonly Address[];
-  readonly clients: readonly { readonly kind: ClientKind; readonly lanes: number }[];
+  readonly clients: readonly ClientShare[];
   /** Number of the first lane; every lane of a campaign has its own. */
   readonly firstLane: number;
   /** A lane uses one of these sets of hash tags, the next lane the next one. */
@@ -108,9 +116,14 @@ async function perform(client: SharedClient, lane: number, step: Step): Promise<
   }
 }
 
-async function runLane(client: SharedClient, lane: number, random: SimRandom): Promise<void> {
+async function runLane(
+  client: SharedClient,
+  lane: number,
+  reads: number,
+  random: SimRandom,
+): Promise<void> {
   const tags = plan.tagSets[lane % plan.tagSets.length]!;
-  const workload = new Workload(random.fork("workload"), lane, tags);
+  const workload = new Workload(random.fork("workload"), { client: lane, tags, reads });
   const pauseMs = 1000 / plan.rate;
   while (!isStopping) {
     const sinceStartMs = (sharedMicros() - plan.startMicros) / 1000;
@@ -132,10 +145,10 @@ process.stdin.once("data", () => {
 const random = new SimRandom(plan.seed);
 let lane = plan.firstLane;
 const lanes: Promise<void>[] = [];
-const clients = plan.clients.map(({ kind, lanes: count }) => {
+const clients = plan.clients.map(({ kind, lanes: count, reads }) => {
   const client = new SharedClient(kind, random.fork(`${kind} ${lane}`));
   for (let i = 0; i < count; i++) {
-    lanes.push(runLane(client, lane, random.fork(`lane ${lane}`)));
+    lanes.push(runLane(client, lane, reads, random.fork(`lane ${lane}`)));
     lane++;
   }
   return client;

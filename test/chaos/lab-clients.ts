@@ -11,13 +11,15 @@ type Child = Bun.Subprocess<"pipe", "pipe", "inherit">;
 
 export const CLIENT_HOSTS = ["east", "west"] as const;
 
-/** Clients of one host. */
+/**
+ * Clients of one host. The raw ones hardly do anything but read: whoever writes to a writer that is cut off waits for
+ * its answer, and then cannot see whether it shows others old values. Four of them, so that each set has one.
+ */
+const READER = { kind: "raw", lanes: 1, reads: 0.95 } as const;
 const CLIENTS = [
-  { kind: "ioredis", lanes: 4 },
-  { kind: "node-redis", lanes: 4 },
-  { kind: "raw", lanes: 1 },
-  { kind: "raw", lanes: 1 },
-  { kind: "raw", lanes: 1 },
+  { kind: "ioredis", lanes: 4, reads: 0.3 },
+  { kind: "node-redis", lanes: 4, reads: 0.3 },
+  ...[READER, READER, READER, READER],
 ] as const;
 const LANES = CLIENTS.reduce((sum, { lanes }) => sum + lanes, 0);
 

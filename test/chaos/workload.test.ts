@@ -5,7 +5,7 @@ import { resultOf, TAGS, tagOf, Workload, wordsOf } from "./workload.ts";
 
 test("Workload uses every value once, and keys of its own tags", () => {
   const tags = Array.from({ length: TAGS / 2 }, (_, index) => index * 2);
-  const workload = new Workload(new SimRandom(1), 7, tags);
+  const workload = new Workload(new SimRandom(1), { client: 7, tags, reads: 0.5 });
   const values = new Set<string>();
   let writes = 0;
   for (let i = 0; i < 2000; i++) {

@@ -20,7 +20,6 @@ const KIND_WEIGHTS = [4, 1, 2, 3];
 const KEYS_PER_KIND = [8, 8, 6, 8];
 const PADDED_BYTES_MAX = 8192;
 const DRAWS_MAX = 30;
-const READS = 0.35;
 const OLD_READS = 0.08;
 
 export interface Step {
@@ -45,17 +44,25 @@ export function generationOf(key: string): number {
   return Number(key.split(":")[2]);
 }
 
+export interface WorkloadOptions {
+  /** Of all clients, this one alone has the number. */
+  readonly client: number;
+  /** Those that it uses, as a client does whose data is in one replica set. */
+  readonly tags: readonly number[];
+  /** The share of reads. */
+  readonly reads: number;
+}
+
 export class Workload {
   readonly #random: SimRandom;
-  readonly #client: number;
+  readonly #options: WorkloadOptions;
   readonly #tags: ReadonlySet<number>;
   #serial = 0;
 
-  /** `tags`: those that it uses, as a client does whose data is in one replica set. */
-  constructor(random: SimRandom, client: number, tags: readonly number[]) {
+  constructor(random: SimRandom, options: WorkloadOptions) {
     this.#random = random;
-    this.#client = client;
-    this.#tags = new Set(tags);
+    this.#options = options;
+    this.#tags = new Set(options.tags);
   }
 
   next(generation: number): Step {
@@ -63,8 +70,8 @@ export class Workload {
     const isOld = generation > 0 && random.chance(OLD_READS);
     const from = isOld ? random.below(generation) : generation;
     const [kind, key] = this.#draw(from);
-    if (isOld || random.chance(READS)) return { key, call: { kind: "get" } };
-    const value = `<${this.#client}.${this.#serial++}>`;
+    if (isOld || random.chance(this.#options.reads)) return { key, call: { kind: "get" } };
+    const value = `<${this.#options.client}.${this.#serial++}>`;
     switch (KINDS[kind]!) {
       case "register":
         return { key, call: { kind: "set", value } };

@@ -4,6 +4,8 @@ import type { ClientOptions, ClusterClient } from "./cluster-client.ts";
 import { type Address, RespSocket } from "./resp-socket.ts";
 
 const REDIRECTIONS_MAX = 5;
+/** Short, so that it soon finds the one node that a cut has left it. */
+const CONNECT_MS_MAX = 300;
 const MOVED = /^-(?:MOVED|ASK) \d+ (.+):(\d+)$/;
 
 export class RawClient implements ClusterClient {
@@ -41,7 +43,7 @@ export class RawClient implements ClusterClient {
     const { nodes, random, timeoutMs } = this.#options;
     if (this.#socket === undefined || this.#socket.isClosed) {
       const anyNode = nodes[Math.floor(random() * nodes.length)]!;
-      this.#socket = await RespSocket.open(address ?? anyNode, timeoutMs);
+      this.#socket = await RespSocket.open(address ?? anyNode, timeoutMs, CONNECT_MS_MAX);
     }
     return this.#socket;
   }

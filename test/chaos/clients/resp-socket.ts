@@ -37,14 +37,18 @@ export class RespSocket {
     socket.on("close", () => this.close());
   }
 
-  static open({ host, port }: Address, timeoutMs: number): Promise<RespSocket> {
+  static open(
+    { host, port }: Address,
+    timeoutMs: number,
+    connectMsMax = timeoutMs,
+  ): Promise<RespSocket> {
     return new Promise((resolve, reject) => {
       const socket = net.connect({ host, port });
       const fail = (): void => {
         socket.destroy();
         reject(new Error(`no connection to ${host}:${port}`));
       };
-      const timer = setTimeout(fail, timeoutMs);
+      const timer = setTimeout(fail, connectMsMax);
       socket.once("error", () => {
         clearTimeout(timer);
         fail();
