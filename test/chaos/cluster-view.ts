@@ -3,7 +3,7 @@ import type { ReplyValue } from "../support/raw-connection.ts";
 import { ask } from "./clients/resp-socket.ts";
 import type { LabNode, Target } from "./target.ts";
 
-const ASK_MS_MAX = 1000;
+const ASK_MS_MAX = 3000;
 
 export interface NodeRole {
   readonly node: LabNode;

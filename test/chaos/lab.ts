@@ -5,7 +5,7 @@ import { type NodeRole, type ReplicaSet, roleOf, rolesOf, setsSeenBy } from "./c
 import type { Cut, LabNetwork } from "./lab-network.ts";
 import type { LabNode, Target } from "./target.ts";
 
-const SERVING_MS_MAX = 60_000;
+const SERVING_MS_MAX = 90_000;
 const WRITER_MS_MAX = 20_000;
 const POLL_MS = 100;
 const EXIT_MS_MAX = 20_000;
