@@ -3,8 +3,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { CLIENT_SLOT_COUNT } from "../../src/base/client-slot.ts";
 import { SLOT_COUNT, slotOf } from "../../src/base/slot.ts";
-import { command, setsSeenBy } from "./cluster-view.ts";
-import { FaultImpossible } from "./lab.ts";
+import { setsSeenBy } from "./cluster-view.ts";
 import { LabProcess } from "./lab-process.ts";
 import { LabZookeeper } from "./lab-zookeeper.ts";
 import type { LabNode, Target, TargetOptions } from "./target.ts";
@@ -74,11 +73,6 @@ export class DkvTarget implements Target {
 
   /** A node without a directory registers as a new one, and is taken in where a member is missing. */
   async readmit(): Promise<void> {}
-
-  async handOver(replica: LabNode): Promise<void> {
-    const reply = await command(replica, "CLUSTER", "FAILOVER");
-    if (reply !== "OK") throw new FaultImpossible(`CLUSTER FAILOVER: ${JSON.stringify(reply)}`);
-  }
 
   slotOf(key: string): number {
     const bytes = Buffer.from(key);

@@ -114,7 +114,7 @@ async function powerOff(lab: Lab): Promise<void> {
 
 async function handOver(lab: Lab): Promise<void> {
   const { replicas } = await lab.membersOf(lab.anySet());
-  await lab.target.handOver(lab.random.pick(replicas));
+  await lab.handOver(lab.random.pick(replicas));
   await lab.hold(500, 2000);
 }
 

@@ -1,7 +1,14 @@
 /** One campaign's cluster, and what faults need of it: who the writer is now, and ways to harm and to heal. */
 import { mkdirSync, rmSync } from "node:fs";
 import type { SimRandom } from "../sim/random.ts";
-import { type NodeRole, type ReplicaSet, roleOf, rolesOf, setsSeenBy } from "./cluster-view.ts";
+import {
+  command,
+  type NodeRole,
+  type ReplicaSet,
+  roleOf,
+  rolesOf,
+  setsSeenBy,
+} from "./cluster-view.ts";
 import type { Cut, LabNetwork } from "./lab-network.ts";
 import type { LabNode, Target } from "./target.ts";
 
@@ -73,6 +80,12 @@ export class Lab {
   /** Every host but these. */
   othersThan(hosts: readonly string[]): string[] {
     return this.network.hosts.filter((host) => !hosts.includes(host));
+  }
+
+  /** Asks a replica to take over in good order. Throws FaultImpossible when it cannot. */
+  async handOver(replica: LabNode): Promise<void> {
+    const reply = await command(replica, "CLUSTER", "FAILOVER").catch(String);
+    if (reply !== "OK") throw new FaultImpossible(`CLUSTER FAILOVER: ${JSON.stringify(reply)}`);
   }
 
   async terminate(node: LabNode): Promise<boolean> {

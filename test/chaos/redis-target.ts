@@ -7,7 +7,6 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { CLIENT_SLOT_COUNT, clientSlotOf } from "../../src/base/client-slot.ts";
 import { command, setsSeenBy } from "./cluster-view.ts";
-import { FaultImpossible } from "./lab.ts";
 import { LabProcess } from "./lab-process.ts";
 import type { LabNode, Target, TargetOptions } from "./target.ts";
 
@@ -89,11 +88,6 @@ export class RedisTarget implements Target {
       return (await setsSeenBy(node, this)).length === this.#options.sets;
     });
     await this.#replicate(node, writer);
-  }
-
-  async handOver(replica: LabNode): Promise<void> {
-    const reply = await command(replica, "CLUSTER", "FAILOVER");
-    if (reply !== "OK") throw new FaultImpossible(`CLUSTER FAILOVER: ${JSON.stringify(reply)}`);
   }
 
   slotOf(key: string): number {

@@ -49,8 +49,6 @@ export interface Target {
   startNode(node: LabNode, under?: readonly string[]): void;
   /** Makes a node that has lost its directory part of the cluster again. REQUIRES: it was just started. */
   readmit(node: LabNode, writer: LabNode): Promise<void>;
-  /** Asks a replica to take over in good order. */
-  handOver(replica: LabNode): Promise<void>;
   /** The slot of a key, as CLUSTER SLOTS counts. */
   slotOf(key: string): number;
 }
