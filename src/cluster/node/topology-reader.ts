@@ -35,7 +35,10 @@ export interface TopologyReaderOptions {
   /** This node, as it describes itself. */
   readonly node: NodeDocument;
   readonly topology: CurrentTopology;
-  /** Where the peer ports of all other nodes are, whenever that has changed. */
+  /**
+   * Where the peer ports of all other nodes are, whenever a picture is made. Who is neither there nor has a place in a
+   * set is left out: such a node may be gone for good.
+   */
   onAddresses(addresses: ReadonlyMap<string, Address>): void;
 }
 
@@ -112,12 +115,11 @@ export class TopologyReader {
   }
 
   #onNodes(): void {
-    const { node, onAddresses } = this.#options;
+    const { node } = this.#options;
     const others = this.#nodeFolder.documents
       .map(({ document }) => document)
       .filter(({ id }) => id !== node.id);
     this.#nodes = [node, ...others];
-    onAddresses(new Map(others.map(({ id, host, peerPort }) => [id, { host, port: peerPort }])));
     this.#publishSoon();
   }
 
@@ -150,6 +152,17 @@ export class TopologyReader {
         present: this.#present,
       }),
     );
+    this.#tellAddresses();
+  }
+
+  #tellAddresses(): void {
+    const { node, topology, onAddresses } = this.#options;
+    const addresses = new Map<string, Address>();
+    for (const { id, host, peerPort } of this.#nodes) {
+      const isKnown = this.#present.has(id) || topology.value.setOf(id) !== undefined;
+      if (isKnown && id !== node.id) addresses.set(id, { host, port: peerPort });
+    }
+    onAddresses(addresses);
   }
 
   #shown(document: ReplicaSetDocument): ReplicaSetDocument {

@@ -314,7 +314,8 @@ export class SocketTransport implements Transport, ConnectionHost, DialerHost {
 
   #wireOf(socket: PeerSocket): Wire {
     return {
-      remote: `${socket.remoteAddress}:${socket.remotePort}`,
+      // Of a connection that has ended already the system does not say.
+      remote: `${socket.remoteAddress ?? "closed"}:${socket.remotePort ?? 0}`,
       write: (bytes, offset, length) => socket.write(bytes, offset, length),
       terminate: () => socket.terminate(),
       end: () => {

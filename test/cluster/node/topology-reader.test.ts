@@ -122,6 +122,17 @@ test("the first picture is whole, and shows all nodes' peer ports but the own", 
   expect(world.addresses.has(OWN)).toBe(false);
 });
 
+test("a node that is neither there nor in a set is not to be reached", () => {
+  const world = new ReaderWorld(SEED, 1);
+  const gone = node(9);
+  world.create(nodePath(gone.id), nodeDocument.encode(gone));
+  world.start().until("known", () => world.topology.value.version > 0);
+  expect(world.addresses.has(gone.id)).toBe(false);
+  const presence = { format: 1, nodeId: gone.id, incarnation: 1, sessionNonce: NONCE } as const;
+  world.create(presencePath(gone.id), presenceDocument.encode(presence));
+  world.until("it is there", () => world.addresses.has(gone.id));
+});
+
 test("one change reads one document, and a burst makes few pictures", () => {
   const world = new ReaderWorld(SEED, 300).known();
   const elected = set(7, { epoch: 6, writer: idOf(23) });
