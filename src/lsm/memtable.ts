@@ -58,8 +58,9 @@ export class Memtable {
   #bucketCountMax: number;
   #buckets: Int32Array;
   #mask: number;
-  /** Per segment number mod 2^(32 − shift): the resident segment, or undefined. */
-  readonly #resident: (MemorySegment | undefined)[];
+  /** Per segment number mod #placeCount: the resident segment, or undefined. As long as it was ever needed. */
+  readonly #resident: (MemorySegment | undefined)[] = [];
+  readonly #placeCount: number;
   #usedBuckets = 0;
   #floor = 0;
   #hasFloor = false;
@@ -85,7 +86,7 @@ export class Memtable {
     this.#segmentShift = 31 - Math.clz32(segmentBytes) - 3;
     this.#buckets = new Int32Array(bucketCount * 2);
     this.#mask = bucketCount - 1;
-    this.#resident = new Array(2 ** (32 - this.#segmentShift)).fill(undefined);
+    this.#placeCount = 2 ** (32 - this.#segmentShift);
   }
 
   get active(): MemorySegment {
@@ -151,6 +152,7 @@ export class Memtable {
   /** Makes `segment` the one that insert() writes to. */
   activate(segment: MemorySegment): void {
     const place = this.#placeOf(segment.arena!.number);
+    while (this.#resident.length <= place) this.#resident.push(undefined);
     assert(this.#resident[place] === undefined, "two resident segments share a position range");
     this.#resident[place] = segment;
     this.#active = segment;
@@ -373,7 +375,7 @@ export class Memtable {
   }
 
   #placeOf(segmentNumber: number): number {
-    return segmentNumber % this.#resident.length;
+    return segmentNumber % this.#placeCount;
   }
 
   #isValid(position: number): boolean {

@@ -37,8 +37,13 @@ interface Pending<T> {
 
 interface FileState {
   durable: Uint8Array;
+  /** Durable, too, and not yet in `durable`: files are long, syncs are many, and few of their results are looked at. */
+  readonly synced: Pending<DataChange>[];
   readonly pending: Pending<DataChange>[];
 }
+
+/** So many synced changes are merged at the latest: their bytes take memory. */
+const SYNCED_MAX = 256;
 
 /** Shares of what no sync covers that survive a power failure. */
 const SURVIVAL = [0.1, 0.5, 0.9];
@@ -63,7 +68,8 @@ export class CrashStates {
   constructor(fileSystem: TracedFileSystem<unknown>) {
     for (const [path, file] of fileSystem.initialFiles) {
       this.#names.set(path, file);
-      this.#files.set(file, { durable: fileSystem.initial.get(path)!, pending: [] });
+      const durable = fileSystem.initial.get(path)!;
+      this.#files.set(file, { durable, synced: [], pending: [] });
     }
   }
 
@@ -178,17 +184,16 @@ export class CrashStates {
   #file(id: number): FileState {
     let file = this.#files.get(id);
     if (file === undefined) {
-      file = { durable: NO_BYTES, pending: [] };
+      file = { durable: NO_BYTES, synced: [], pending: [] };
       this.#files.set(id, file);
     }
     return file;
   }
 
   #sync(file: FileState, before: number): void {
-    const covered = file.pending.filter((pending) => pending.at < before);
-    if (covered.length === 0) return;
-    file.durable = contentOf({ durable: file.durable, pending: covered }, keepData);
-    file.pending.splice(0, covered.length);
+    const first = file.pending.findIndex((pending) => pending.at >= before);
+    file.synced.push(...file.pending.splice(0, first < 0 ? file.pending.length : first));
+    if (file.synced.length >= SYNCED_MAX) mergeSynced(file);
   }
 
   #syncNames(directory: string, before: number): void {
@@ -228,16 +233,32 @@ function applyName(names: Map<string, number>, change: NameChange): void {
   if (change.kind === "rename") names.set(change.to, change.file);
 }
 
+function mergeSynced(file: FileState): void {
+  file.durable = applied(
+    file.durable,
+    file.synced.map(({ change }) => change),
+  );
+  file.synced.length = 0;
+}
+
 function contentOf(file: FileState, choose: DataChoice): Uint8Array {
-  const changes = file.pending.map(choose).filter((change) => change !== undefined);
-  if (changes.length === 0) return file.durable;
-  let size = file.durable.length;
+  mergeSynced(file);
+  return applied(
+    file.durable,
+    file.pending.map(choose).filter((change) => change !== undefined),
+  );
+}
+
+/** `durable` itself when nothing changes it. */
+function applied(durable: Uint8Array, changes: readonly DataChange[]): Uint8Array {
+  if (changes.length === 0) return durable;
+  let size = durable.length;
   for (const change of changes) {
     if (change.kind === "write") size = Math.max(size, change.position + change.bytes.length);
   }
   const bytes = new Uint8Array(size);
-  bytes.set(file.durable);
-  let length = file.durable.length;
+  bytes.set(durable);
+  let length = durable.length;
   for (const change of changes) {
     if (change.kind === "write") {
       bytes.set(change.bytes, change.position);
