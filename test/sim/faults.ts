@@ -8,6 +8,7 @@ import type { Network } from "./network.ts";
 import type { SimProcess } from "./process.ts";
 import type { SimRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
+import type { Swarm } from "./swarm.ts";
 
 export interface Fault {
   readonly kind: string;
@@ -108,8 +109,8 @@ const NOTHING = (): void => undefined;
 /** A crash at a change of the disk comes within so many changes. */
 const CHANGES_MAX = 60;
 const SLOWNESS_MAX = 200;
-/** Beyond this a lease's reader may be fooled, and nothing is promised. */
-const RATE_ERROR_MAX = 0.04;
+/** What a grant of 1.1 L covers. Beyond this a lease's reader may be fooled. */
+export const RATE_ERROR_MAX = 0.047;
 const JUMP_MS_MAX = 30_000;
 
 /** What can go wrong with these processes and the ways between all `names`. */
@@ -117,13 +118,13 @@ export function standardFaults(
   processes: readonly SimProcess[],
   network: Network,
   names: readonly string[],
-  weights: FaultWeights,
+  { weights, rateErrorMax }: Pick<Swarm, "weights" | "rateErrorMax">,
 ): Fault[] {
   const begins: Record<FaultKind, Fault["begin"]> = {
     ...processFaults(processes),
     ...networkFaults(network, names),
     ...diskFaults(processes),
-    ...clockFaults(processes),
+    ...clockFaults(processes, rateErrorMax),
   };
   return FAULT_KINDS.map((kind) => ({ kind, weight: weights[kind] ?? 0, begin: begins[kind] }));
 }
@@ -234,11 +235,14 @@ function diskFaults(
   };
 }
 
-function clockFaults(processes: readonly SimProcess[]): Begins<"clock rate" | "clock jump"> {
+function clockFaults(
+  processes: readonly SimProcess[],
+  rateErrorMax: number,
+): Begins<"clock rate" | "clock jump"> {
   return {
     "clock rate": (random) => {
       const process = random.pick(processes);
-      process.setClockRate(1 + (2 * random.unit() - 1) * RATE_ERROR_MAX);
+      process.setClockRate(1 + (2 * random.unit() - 1) * rateErrorMax);
       return () => process.setClockRate(1);
     },
     "clock jump": (random) => {

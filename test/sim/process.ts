@@ -133,6 +133,10 @@ export class SimProcess {
   life: Life | undefined = undefined;
   bootCount = 0;
   crashCount = 0;
+  /** Names what a kernel's boot id names. */
+  powerLossCount = 0;
+  /** It never comes back. */
+  isGone = false;
 
   constructor(name: string, options: ProcessOptions) {
     this.name = name;
@@ -150,6 +154,7 @@ export class SimProcess {
   }
 
   boot(): void {
+    if (this.isGone) return;
     assert(this.life === undefined, "a process boots while it runs");
     const life = new Life(this, this.#options);
     this.life = life;
@@ -168,8 +173,16 @@ export class SimProcess {
     this.#note("crashes", kind);
     this.crashCount++;
     this.#stop(life, kind);
+    if (kind === "power") this.powerLossCount++;
     if (kind === "power") this.#note("disk", this.disk.losePower());
     else this.disk.unmount();
+  }
+
+  /** The machine is destroyed. */
+  destroy(): void {
+    this.#note("is gone");
+    this.isGone = true;
+    this.crash("power");
   }
 
   /** The program ends by itself. */

@@ -1,88 +1,67 @@
 /**
- * `npm run sim -- [--seeds N] [--seed S] [--replay] [--scenario store]`: simulates seed after seed and checks each.
+ * `npm run sim -- [--scenario store|cluster] [--seeds N] [--seed S] [--jobs J] [--keep-going] [--replay]`: simulates
+ * seed after seed and checks each.
  *
- *   --seeds N    how many, from --seed on (default 1,000 from a fixed one)
- *   --replay     one seed, twice, every event shown the first time; the hashes must be equal
+ *   --seeds N      how many, from --seed on (default 1,000 from the first)
+ *   --jobs J       in so many processes, each with every J-th seed
+ *   --keep-going   a failure does not end the run, only its exit code
+ *   --replay       one seed, twice, every event shown the first time; the hashes must be equal
  *
- * The first failure is printed with its seed and its last events, and ends the run with a non-zero code. One seed in
- * a hundred is run twice, and its hashes compared.
+ * A failure is printed with its seed and its last events. One seed in a hundred is run twice, and its hashes compared.
  */
 import { parseArgs } from "node:util";
 import { clusterScenario } from "./cluster/cluster-scenario.ts";
 import { kvScenario } from "./example/kv-scenario.ts";
 import { type Scenario, type SeedReport, SimulationError } from "./scenario.ts";
+import { figuresOf, Summary, type SummaryFigures } from "./summary.ts";
 
 const SCENARIOS: readonly Scenario[] = [kvScenario(), clusterScenario()];
 const TWICE_EVERY = 100;
 const PROGRESS_MS = 500;
-const HOUR_MICROS = 3.6e9;
 
 const { values } = parseArgs({
   options: {
     seeds: { type: "string", default: "1000" },
     seed: { type: "string", default: "1" },
     scenario: { type: "string", default: "store" },
+    jobs: { type: "string", default: "1" },
+    "keep-going": { type: "boolean", default: false },
     replay: { type: "boolean", default: false },
+    /** Of a process that another one has started: seeds this far apart, each reported. */
+    step: { type: "string", default: "1" },
   },
 });
+const isPart = process.send !== undefined;
 
-class Summary {
-  readonly #startMs = performance.now();
-  readonly #faults = new Map<string, number>();
-  #seeds = 0;
-  #events = 0;
-  #micros = 0;
-  #acknowledged = 0;
-  #unknown = 0;
-
-  add(report: SeedReport): void {
-    this.#seeds++;
-    this.#events += report.events;
-    this.#micros += report.simulatedMicros;
-    this.#acknowledged += report.acknowledged;
-    this.#unknown += report.unknown;
-    for (const [kind, count] of report.faults) {
-      this.#faults.set(kind, (this.#faults.get(kind) ?? 0) + count);
-    }
-  }
-
-  get line(): string {
-    const seconds = (performance.now() - this.#startMs) / 1000;
-    const hours = (this.#micros / HOUR_MICROS).toFixed(2);
-    const each = (seconds / Math.max(1, this.#seeds)).toFixed(3);
-    return `${this.#seeds} seeds clean, ${hours} simulated hours, ${each} s a seed`;
-  }
-
-  print(): void {
-    const faults = [...this.#faults].sort(([a], [b]) => (a < b ? -1 : 1));
-    const total = faults.reduce((sum, [, count]) => sum + count, 0);
-    console.log(this.line);
-    console.log(`${this.#events} events, ${this.#acknowledged} operations answered, of`);
-    console.log(`${this.#unknown} the outcome is unknown; ${total} faults:`);
-    for (const [kind, count] of faults) console.log(`  ${kind.padEnd(20)} ${count}`);
-  }
+interface PartMessage {
+  readonly seed: number;
+  readonly clean?: SummaryFigures;
+  readonly failure?: string;
 }
 
-function fail(error: unknown, seed: number): never {
-  if (error instanceof SimulationError) {
-    console.log(error.lines.join("\n"));
-    console.log(error.message);
-    console.log((error.cause as Error).stack);
-  } else {
-    console.log(error);
-  }
-  console.log(`again: npm run sim -- --scenario ${values.scenario} --seed ${seed} --replay`);
-  process.exit(1);
+function describe(error: unknown, seed: number): string {
+  const again = `again: npm run sim -- --scenario ${values.scenario} --seed ${seed} --replay`;
+  if (!(error instanceof SimulationError))
+    return `seed ${seed}: ${(error as Error).stack ?? error}\n${again}`;
+  const { stack } = error.cause as Error;
+  return [...error.lines, error.message, stack, again].join("\n");
+}
+
+/** Says what is wrong; ends the run unless it is to go on. */
+function report(failure: string): void {
+  console.log(failure);
+  process.exitCode = 1;
+  if (!values["keep-going"]) process.exit();
 }
 
 function runOne(scenario: Scenario, seed: number): SeedReport {
-  const report = scenario.run(seed);
-  if (seed % TWICE_EVERY !== 0) return report;
+  const found = scenario.run(seed);
+  if (seed % TWICE_EVERY !== 0) return found;
   const again = scenario.run(seed);
-  if (again.hash !== report.hash) {
-    throw new Error(`seed ${seed} is not deterministic: ${report.hash}, then ${again.hash}`);
+  if (again.hash !== found.hash) {
+    throw new Error(`seed ${seed} is not deterministic: ${found.hash}, then ${again.hash}`);
   }
-  return report;
+  return found;
 }
 
 function replay(scenario: Scenario, seed: number): void {
@@ -90,7 +69,10 @@ function replay(scenario: Scenario, seed: number): void {
     try {
       return scenario.run(seed, show === undefined ? {} : { show }).hash;
     } catch (error) {
-      if (show === undefined || !(error instanceof SimulationError)) fail(error, seed);
+      if (show === undefined || !(error instanceof SimulationError)) {
+        console.log(describe(error, seed));
+        process.exit(1);
+      }
       return error.hash;
     }
   });
@@ -98,30 +80,95 @@ function replay(scenario: Scenario, seed: number): void {
   if (hashes[0] !== hashes[1]) process.exit(1);
 }
 
+class Progress {
+  readonly summary = new Summary();
+  #shownMs = performance.now();
+
+  show(): void {
+    if (process.stdout.isTTY !== true || performance.now() - this.#shownMs < PROGRESS_MS) return;
+    this.#shownMs = performance.now();
+    process.stdout.write(`\r${this.summary.line}`);
+  }
+
+  end(): void {
+    if (process.stdout.isTTY === true) process.stdout.write("\r");
+    this.summary.print();
+  }
+}
+
+/** When it is interrupted it says what it has done. */
+function endEarly(progress: Progress, before?: () => void): void {
+  for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.on(signal, () => {
+      before?.();
+      progress.end();
+      process.exit(1);
+    });
+}
+
+/** This process's seeds, one after the other. */
+async function runAll(scenario: Scenario, first: number, end: number): Promise<void> {
+  const progress = new Progress();
+  const tell = (message: PartMessage) => process.send?.(message);
+  let current = first;
+  const fail = (error: unknown) => {
+    const failure = describe(error, current);
+    if (isPart) tell({ seed: current, failure });
+    else report(failure);
+  };
+  process.on("unhandledRejection", fail);
+  process.on("disconnect", () => process.exit());
+  if (!isPart) endEarly(progress);
+  for (; current < end; current += Number(values.step)) {
+    try {
+      const figures = figuresOf(runOne(scenario, current));
+      tell({ seed: current, clean: figures });
+      progress.summary.merge(figures);
+      progress.show();
+    } catch (error) {
+      fail(error);
+    }
+    // Messages leave, and the end of the process that waits for them is noticed.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+  if (isPart) process.disconnect?.();
+  if (!isPart) progress.end();
+}
+
+/** Hands the seeds to `jobs` processes of this program. */
+async function runParts(first: number, end: number, jobs: number): Promise<void> {
+  const progress = new Progress();
+  const parts = Array.from({ length: jobs }, (_, at) => {
+    const seeds = ["--seed", `${first + at}`, "--seeds", `${end - first - at}`];
+    const options = ["--scenario", values.scenario, "--step", `${jobs}`, ...seeds];
+    return Bun.spawn([process.execPath, import.meta.path, ...options], {
+      stdout: "inherit",
+      stderr: "inherit",
+      ipc: ({ clean, failure }: PartMessage) => {
+        if (clean !== undefined) progress.summary.merge(clean);
+        if (failure !== undefined) {
+          if (!values["keep-going"]) for (const part of parts) part.kill();
+          report(failure);
+        }
+        progress.show();
+      },
+    });
+  });
+  endEarly(progress, () => {
+    for (const part of parts) part.kill();
+  });
+  const codes = await Promise.all(parts.map((part) => part.exited));
+  if (codes.some((code) => code !== 0)) process.exitCode = 1;
+  progress.end();
+}
+
 const scenario = SCENARIOS.find(({ name }) => name === values.scenario);
 const first = Number(values.seed);
+const end = first + Number(values.seeds);
 if (scenario === undefined) {
   console.log(`scenarios: ${SCENARIOS.map(({ name }) => name).join()}`);
   process.exit(1);
 }
-let current = first;
-process.on("unhandledRejection", (error) => fail(error, current));
-if (values.replay) {
-  replay(scenario, first);
-} else {
-  const summary = new Summary();
-  let shownMs = performance.now();
-  for (; current < first + Number(values.seeds); current++) {
-    try {
-      summary.add(runOne(scenario, current));
-    } catch (error) {
-      fail(error, current);
-    }
-    if (process.stdout.isTTY === true && performance.now() - shownMs > PROGRESS_MS) {
-      shownMs = performance.now();
-      process.stdout.write(`\r${summary.line}`);
-    }
-  }
-  if (process.stdout.isTTY === true) process.stdout.write("\r");
-  summary.print();
-}
+if (values.replay) replay(scenario, first);
+else if (Number(values.jobs) > 1) await runParts(first, end, Number(values.jobs));
+else await runAll(scenario, first, end);

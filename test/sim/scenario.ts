@@ -11,9 +11,9 @@ export interface SeedReport {
   readonly simulatedMicros: number;
   readonly acknowledged: number;
   readonly unknown: number;
-  /** Nodes that took another one's tables. */
-  readonly checkpoints?: number;
   readonly faults: ReadonlyMap<string, number>;
+  /** What else has happened, for the summary. */
+  readonly counts?: ReadonlyMap<string, number>;
 }
 
 export interface SeedOptions {

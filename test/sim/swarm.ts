@@ -5,7 +5,13 @@
  */
 import type { SyncPolicy } from "../../src/store/commit-pipeline.ts";
 import type { DiskOptions } from "./disk.ts";
-import { FAULT_KINDS, type FaultKind, type FaultTimes, type FaultWeights } from "./faults.ts";
+import {
+  FAULT_KINDS,
+  type FaultKind,
+  type FaultTimes,
+  type FaultWeights,
+  RATE_ERROR_MAX,
+} from "./faults.ts";
 import type { LinkOptions } from "./link.ts";
 import type { NetworkOptions } from "./network.ts";
 import type { SimRandom } from "./random.ts";
@@ -23,8 +29,9 @@ export interface Swarm {
   /** Events of one microsecond in an order that the seed decides. */
   readonly hasRandomTies: boolean;
   readonly turnMicros: number;
-  /** How wrong the clocks' rates are from the start, as a share. */
+  /** How wrong the clocks' rates are from the start, as a share, and how wrong they become. */
   readonly clockRateError: number;
+  readonly rateErrorMax: number;
   readonly wallOffsetMs: number;
 }
 
@@ -74,7 +81,8 @@ export function chooseSwarm(random: SimRandom, limits: SwarmLimits = ALL_LIMITS)
     store: chooseStore(random),
     hasRandomTies: random.chance(0.5),
     turnMicros: random.magnitude(5, 500),
-    clockRateError: random.chance(0.5) ? 0 : random.unit() * 0.04,
+    clockRateError: random.chance(0.5) ? 0 : random.unit() * RATE_ERROR_MAX,
+    rateErrorMax: RATE_ERROR_MAX,
     wallOffsetMs: random.chance(0.5) ? 0 : random.magnitude(1, 60_000),
   };
 }

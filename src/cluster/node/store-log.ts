@@ -30,6 +30,8 @@ export class StoreLog implements ReplicatedLog {
   readonly #replicated: ReplicatedStore;
   readonly #clock: Clock;
   readonly #retainBytesMax: number;
+  /** Members sync before they acknowledge. */
+  readonly #isSynced: boolean;
   readonly #listener: Listener;
   #retainFrom = 0;
   /** For one other node. */
@@ -40,6 +42,7 @@ export class StoreLog implements ReplicatedLog {
     this.#listener = listener;
     this.#clock = options.clock;
     this.#retainBytesMax = options.replication.retainBytesMax;
+    this.#isSynced = options.syncPolicy === "always";
   }
 
   static async open(options: StoreLogOptions): Promise<StoreLog> {
@@ -155,7 +158,8 @@ export class StoreLog implements ReplicatedLog {
   retain(first: number): void {
     if (first === this.#retainFrom) return;
     this.#retainFrom = first;
-    this.store.internals.log.durableEverywhere = first - 1;
+    // Elsewhere it is not on stable storage, or nobody knows: what a frame calls durable must be.
+    if (this.#isSynced) this.store.internals.log.durableEverywhere = first - 1;
     this.#retain();
   }
 

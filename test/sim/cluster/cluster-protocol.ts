@@ -1,5 +1,5 @@
 /**
- * What simulated clients and the nodes of a simulated replica set say to each other: one request at a time a
+ * What simulated clients and the nodes of a simulated cluster say to each other: one request at a time a
  * connection, one answer; and nodes among themselves, with the codec of production.
  */
 import type { StringCall, StringResult } from "../string-model.ts";
@@ -8,6 +8,8 @@ export interface ClusterRequest {
   readonly id: number;
   readonly key: string;
   readonly call: StringCall;
+  /** As after READONLY: a replica may answer with what it has. */
+  readonly isReplicaRead: boolean;
 }
 
 export interface ClusterReply {
@@ -15,11 +17,16 @@ export interface ClusterReply {
   /** "refused": it certainly had no effect. "unknown": nobody can say yet. */
   readonly outcome: "done" | "refused" | "unknown";
   readonly result: StringResult | undefined;
+  /** Host that should be asked instead, as far as this one knows. */
+  readonly to: string | undefined;
+  /** A replica has answered: which life of which node. */
+  readonly replica: string | undefined;
 }
 
 export interface PeerMessage {
-  /** Node id of the sender. */
+  /** Node ids. Another node may have taken the machine over: a handshake finds out. */
   readonly from: string;
+  readonly to: string;
   readonly message: Uint8Array;
   readonly frames: Uint8Array | undefined;
   /** About a checkpoint: `frames` are bytes of it. */

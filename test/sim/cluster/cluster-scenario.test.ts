@@ -1,19 +1,19 @@
 /**
- * A replica set of production's core, shell and store keeps its promises in every seed, whatever fails; the same seed
- * does the same thing; and a server with a planted bug is caught.
+ * Clusters of production's core, shell and store keep their promises in every seed, whatever fails; and the same seed
+ * does the same thing.
  *
  * DKV_TEST_SIM_SEEDS: seeds of the clean run. DKV_TEST_SIM_SEED: the first of them.
  */
 import { describe, expect, test } from "bun:test";
-import { clusterScenario, type PlantedBug } from "./cluster-scenario.ts";
+import { clusterScenario } from "./cluster-scenario.ts";
+import type { AnyFaultKind } from "./cluster-swarm.ts";
 
-const SEEDS = Number(process.env["DKV_TEST_SIM_SEEDS"] ?? 40);
+const SEEDS = Number(process.env["DKV_TEST_SIM_SEEDS"] ?? 200);
 const FIRST_SEED = Number(process.env["DKV_TEST_SIM_SEED"] ?? 1);
-const BUG_SEEDS = 400;
 const TIMEOUT_MS = 24 * 3_600_000;
 
 test(
-  "A set keeps what it acknowledged, is linearizable and comes back, whatever fails",
+  `a cluster keeps what it acknowledged, is linearizable and comes back, ${SEEDS} seeds`,
   () => {
     const kinds = new Set<string>();
     let acknowledged = 0;
@@ -21,48 +21,47 @@ test(
     for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
       const report = clusterScenario().run(seed);
       acknowledged += report.acknowledged;
-      checkpoints += report.checkpoints ?? 0;
+      checkpoints += report.counts?.get("checkpoints") ?? 0;
       for (const kind of report.faults.keys()) kinds.add(kind);
     }
     // A run that does nothing would be clean too.
     expect(acknowledged).toBeGreaterThan(100 * SEEDS);
-    expect(kinds.size).toBeGreaterThan(15);
-    expect(checkpoints).toBeGreaterThan(SEEDS / 4);
+    expect(kinds.size).toBeGreaterThan(20);
+    expect(checkpoints).toBeGreaterThan(SEEDS / 40);
   },
   TIMEOUT_MS,
 );
 
-test("A set does the same for the same seed, and something else for another", () => {
-  const hashes = new Set<string>();
-  for (let seed = FIRST_SEED; seed < FIRST_SEED + 5; seed++) {
-    const { hash } = clusterScenario().run(seed);
-    expect(clusterScenario().run(seed).hash).toBe(hash);
-    hashes.add(hash);
-  }
-  expect(hashes.size).toBe(5);
-});
-
-function firstCaught(bug: PlantedBug): string | undefined {
-  for (let seed = FIRST_SEED; seed < FIRST_SEED + BUG_SEEDS; seed++) {
-    try {
-      clusterScenario(bug).run(seed);
-    } catch (error) {
-      return (error as Error).message;
+test(
+  "a cluster does the same for the same seed, and something else for another",
+  () => {
+    const hashes = new Set<string>();
+    for (let seed = FIRST_SEED; seed < FIRST_SEED + 5; seed++) {
+      const { hash } = clusterScenario().run(seed);
+      expect(clusterScenario().run(seed).hash).toBe(hash);
+      hashes.add(hash);
     }
-  }
-  return undefined;
-}
+    expect(hashes.size).toBe(5);
+  },
+  TIMEOUT_MS,
+);
 
-describe(`within ${BUG_SEEDS} seeds the simulator catches`, () => {
-  const bugs: [PlantedBug, RegExp][] = [
-    ["read without a lease", /goes back|no order/],
-    ["gated replies leave at step-down", /lost|goes back|there 0 times|counter reads|no order/],
+describe("a cluster survives, again and again,", () => {
+  /** What failed once, or is rare among all that may happen. */
+  const themes: [AnyFaultKind, number[]][] = [
+    // A tail that nobody had synced was called durable by the writer's later frames, and taken for damage.
+    ["unsynced power", [5, 7, 8, 12]],
+    ["wiped disk", [1, 2, 3]],
+    ["lost node", [1, 2, 3]],
   ];
-  for (const [bug, message] of bugs) {
+  for (const [theme, seeds] of themes) {
     test(
-      bug,
+      theme,
       () => {
-        expect(firstCaught(bug) ?? "nothing found").toMatch(message);
+        for (const seed of seeds) {
+          const { faults } = clusterScenario(theme).run(seed);
+          expect([...faults.keys()].filter((kind) => kind !== theme)).toEqual([]);
+        }
       },
       TIMEOUT_MS,
     );

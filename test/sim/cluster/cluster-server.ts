@@ -1,25 +1,35 @@
 /**
- * A node of a replica set in the simulator: production's ClusterNode and Store on a simulated disk, clock
- * and network, answering simulated clients as a server has to:
+ * A node of a cluster in the simulator: production's ClusterNode and Store on a simulated disk, clock and network,
+ * answering simulated clients as a server has to:
  *
- *   write   while admission is "accept" → run → reply once its frame is committed; at a step-down: unknown
- *   read    run → lease valid, or confirmed → reply once what it saw is committed
+ *   write          while admission is "accept" → run → reply once its frame is committed; at a step-down: unknown
+ *   read           run → lease valid, or confirmed → reply once what it saw is committed; so does a write that, as it
+ *                  turned out, changed nothing
+ *   replica read   run while the store follows; what it sees is committed
+ *
+ * What is another set's, or the writer's, is refused with what this node knows of the writer.
  */
 import { ByteBudget } from "../../../src/base/byte-budget.ts";
 import type { Logger } from "../../../src/base/logger.ts";
+import { slotOf } from "../../../src/base/slot.ts";
+import type { ReplicaSetDocument } from "../../../src/cluster/coordination/documents.ts";
 import { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
 import type { MemoryEnsemble } from "../../../src/cluster/coordination/memory-ensemble.ts";
-import { ClusterNode, type ClusterNodeOptions } from "../../../src/cluster/node/cluster-node.ts";
+import {
+  ClusterNode,
+  type ClusterNodeOptions,
+  type NodeIdentity,
+} from "../../../src/cluster/node/cluster-node.ts";
 import type { SetShape } from "../../../src/cluster/node/formation.ts";
 import type { SetMember } from "../../../src/cluster/node/set-member.ts";
 import type { ReplicationOptions } from "../../../src/cluster/replication/options.ts";
 import type { SyncPolicy } from "../../../src/store/commit-pipeline.ts";
-import { Refusal, UnitWork } from "../../../src/store/interrupt.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { Connection } from "../connection.ts";
 import { SimExecutor } from "../executor.ts";
 import type { Life } from "../process.ts";
-import type { StringCall, StringResult } from "../string-model.ts";
+import { execute, runUnit } from "../string-commands.ts";
+import { STRING_MODEL, type StringCall, type StringResult } from "../string-model.ts";
 import type { StoreShape } from "../swarm.ts";
 import {
   CLIENT_PORT,
@@ -28,8 +38,16 @@ import {
   replyBytes,
 } from "./cluster-protocol.ts";
 import { SimPeerPort } from "./sim-peer-port.ts";
+import { TopologyReader } from "./topology-reader.ts";
 
-export type ServerBug = "read without a lease" | "gated replies leave at step-down";
+/** Who watches over what nodes do. */
+export interface ServerObserver {
+  onServe(server: ClusterServer, epoch: number): void;
+  onCommitted(server: ClusterServer): void;
+  /** A read is about to be answered under a lease. */
+  onLeaseRead(server: ClusterServer): void;
+  onDocument(document: ReplicaSetDocument): void;
+}
 
 export interface ServerOptions {
   readonly ensemble: MemoryEnsemble;
@@ -38,13 +56,25 @@ export interface ServerOptions {
   readonly storeShape: StoreShape;
   readonly replication: ReplicationOptions;
   readonly retainBytesMax: number;
-  readonly bug: ServerBug | undefined;
-  readonly onServe: () => void;
+  /** Of the kernel: another one after a loss of power. */
+  readonly bootId: string;
+  readonly observer: ServerObserver;
   readonly logger: Logger;
 }
 
+/** What all readers of a node see. */
+export interface NodeContents {
+  /** Key → value and expiry. */
+  readonly entries: ReadonlyMap<string, { readonly value: string; readonly expiry: number }>;
+  /** What has expired by then is not among them. */
+  readonly nowMs: number;
+  /** As DBSIZE answers. */
+  readonly size: number;
+  /** Its time is the log's, then. */
+  readonly isReplica: boolean;
+}
+
 const DIRECTORY = "/data";
-const BOOT_ID = "00000000-0000-4000-8000-000000000000";
 const KIB = 1024;
 const CHUNK_BYTES = 8 * KIB;
 const STEP_MICROS = 200;
@@ -54,18 +84,23 @@ const SESSION_MS = 4000;
 const RECONNECT_MS = 50;
 const ADMISSION_POLL_MS = 5;
 const ADMISSION_MS_MAX = 1000;
+const PAGE_KEYS = 100;
 
 interface GatedReply {
   readonly tag: number;
   send(outcome: "done" | "unknown"): void;
 }
 
-type Ran = { readonly result: StringResult; readonly tag: number } | "refused" | "unknown";
+interface Ran {
+  readonly result: StringResult;
+  readonly tag: number;
+}
 
 export class ClusterServer {
   readonly #life: Life;
   readonly #options: ServerOptions;
   #node!: ClusterNode;
+  #topology!: TopologyReader;
   coordinator!: MemoryCoordinator;
   #gated: GatedReply[] = [];
   /** Changes with every step-down. */
@@ -87,7 +122,8 @@ export class ClusterServer {
   async #start(): Promise<void> {
     const life = this.#life;
     const { clock, random, fileSystem, name } = life;
-    const { ensemble, logger, shape, replication, retainBytesMax } = this.#options;
+    const { ensemble, logger, shape, replication, retainBytesMax, bootId } = this.#options;
+    const { observer } = this.#options;
     const coordinator = new MemoryCoordinator(ensemble, {
       clock,
       sessionTimeoutMs: SESSION_MS,
@@ -95,20 +131,21 @@ export class ClusterServer {
       reconnectMs: () => random.exponential(RECONNECT_MS),
     });
     this.coordinator = coordinator;
+    this.#topology = new TopologyReader(coordinator);
     this.#node = await ClusterNode.start({
       ...{ coordinator, fileSystem, clock, logger, shape, replication, retainBytesMax },
-      ...{ directory: DIRECTORY, bootId: BOOT_ID, store: this.#storeOptions() },
+      ...{ directory: DIRECTORY, bootId, store: this.#storeOptions() },
       address: { host: name, port: 1, peerPort: 1, hostname: "", version: "1" },
       random: (count) => random.bytes(count),
       checkpoints: { bytesPerSecond: () => 0, chunkBytes: CHUNK_BYTES },
       openPeerPort: ({ nodeId }) => new SimPeerPort(life, nodeId),
       events: {
-        onServe: () => this.#options.onServe(),
+        onServe: (epoch) => observer.onServe(this, epoch),
         onPause: () => undefined,
         onResume: () => undefined,
         onStepDown: () => this.#onStepDown(),
         onFollow: () => undefined,
-        onDocument: () => undefined,
+        onDocument: (document) => observer.onDocument(document),
         onFatal: (error) => life.exit(error),
       },
     });
@@ -116,8 +153,16 @@ export class ClusterServer {
     clock.every(MAINTAIN_MS, () => this.#node.store.housekeeping.maintain());
   }
 
-  get nodeId(): string {
-    return this.#node.identity.nodeId;
+  get name(): string {
+    return this.#life.name;
+  }
+
+  get life(): Life {
+    return this.#life;
+  }
+
+  get identity(): NodeIdentity {
+    return this.#node.identity;
   }
 
   /** Undefined until the node has found its set. */
@@ -125,14 +170,43 @@ export class ClusterServer {
     return this.#node.member;
   }
 
+  get setId(): string | undefined {
+    return this.#node.document?.id;
+  }
+
+  get store(): Store {
+    return this.#node.store;
+  }
+
   handOver(): void {
     void this.#node.handOver();
   }
 
   /** What this node's readers see, whatever its role. */
-  async peek(key: string): Promise<StringResult> {
-    const ran = await this.#run(key, { kind: "get" });
-    if (typeof ran === "string") throw new Error("a read that cannot be done");
+  async contents(): Promise<NodeContents> {
+    const size = await this.#look((store) => store.size());
+    const entries = new Map<string, { value: string; expiry: number }>();
+    let cursor = 0;
+    do {
+      const page = await this.#look((store) => store.scan(cursor, PAGE_KEYS));
+      for (const { key } of page.keys) {
+        const found = await this.#look((store) => {
+          store.select(key, 0, key.length);
+          if (!store.find()) return undefined;
+          return { value: store.copyValue().toString(), expiry: store.found.expiry };
+        });
+        if (found !== undefined) entries.set(key.toString(), found);
+      }
+      cursor = page.next;
+    } while (cursor !== 0);
+    const { nowMs, replica } = this.store;
+    return { entries, size, nowMs, isReplica: replica !== undefined };
+  }
+
+  async #look<T>(action: (store: Store) => T): Promise<T> {
+    const { store } = this;
+    const ran = await runUnit(store, () => action(store));
+    if (ran === "refused") throw new Error("a read that cannot be done");
     return ran.result;
   }
 
@@ -148,7 +222,10 @@ export class ClusterServer {
       valueBytesMax: 1024 * KIB,
       largeBytes: new ByteBudget(1024 * KIB),
       onFatal: (error) => life.exit(error),
-      onCommitted: () => this.#release(),
+      onCommitted: () => {
+        this.#release();
+        this.#options.observer.onCommitted(this);
+      },
       onRecovering: () => undefined,
     };
   }
@@ -157,8 +234,7 @@ export class ClusterServer {
     this.#term++;
     const gated = this.#gated;
     this.#gated = [];
-    const isHasty = this.#options.bug === "gated replies leave at step-down";
-    for (const reply of gated) reply.send(isHasty ? "done" : "unknown");
+    for (const reply of gated) reply.send("unknown");
     if (this.#running === 0) return Promise.resolve();
     return new Promise((resolve) => this.#onQuiet.push(resolve));
   }
@@ -181,37 +257,72 @@ export class ClusterServer {
     };
   }
 
-  async #answer(connection: Connection, { id, key, call }: ClusterRequest): Promise<void> {
-    const isRead = call.kind === "get";
-    const send = (outcome: ClusterReply["outcome"], result?: StringResult): void => {
-      const reply = { id, outcome, result: outcome === "done" ? result : undefined };
+  async #answer(connection: Connection, request: ClusterRequest): Promise<void> {
+    const { id, key, call, isReplicaRead } = request;
+    const slot = slotOf(Buffer.from(key), 0, Buffer.byteLength(key));
+    const send = (outcome: ClusterReply["outcome"], result?: StringResult, replica?: string) => {
+      if (outcome === "refused") this.#topology.refresh();
+      const to = outcome === "refused" ? this.#topology.writerOf(slot) : undefined;
+      const reply = { id, outcome, result: outcome === "done" ? result : undefined, to, replica };
       connection.send(reply, replyBytes(reply));
     };
+    if (!this.#owns(slot)) send("refused");
+    else if (isReplicaRead && this.store.replica !== undefined) await this.#answerOld(key, send);
+    else await this.#answerNow(key, call, send);
+  }
+
+  #owns(slot: number): boolean {
+    const slots = this.#node.document?.slots ?? [];
+    return slots.some(({ start, end }) => slot >= start && slot <= end);
+  }
+
+  /** As a replica: what is committed as far as it knows. */
+  async #answerOld(
+    key: string,
+    send: (outcome: "done" | "refused", result?: StringResult, replica?: string) => void,
+  ): Promise<void> {
+    const { store } = this;
+    // What waits for a block may wait until this node is the writer, and sees more.
+    const isReplica = () => this.store === store && store.replica !== undefined;
+    const ran = await this.#run(key, { kind: "get" }, isReplica);
+    if (ran === "refused") send("refused");
+    else send("done", ran.result, `${this.name}.${this.#life.process.bootCount}`);
+  }
+
+  async #answerNow(
+    key: string,
+    call: StringCall,
+    send: (outcome: ClusterReply["outcome"], result?: StringResult) => void,
+  ): Promise<void> {
+    const isRead = call.kind === "get";
     const isAdmitted = isRead ? (this.member?.isServing ?? false) : await this.#isAdmitted();
     const term = this.#term;
-    const ran = isAdmitted ? await this.#run(key, call) : "refused";
-    if (typeof ran === "string") {
-      send(ran);
+    const ran = isAdmitted ? await this.#run(key, call, () => term === this.#term) : "refused";
+    if (ran === "refused") {
+      send("refused");
       return;
     }
-    if (isRead && !(await this.#mayBeRead())) {
+    const changesNothing = STRING_MODEL.isPure(call, ran.result);
+    if (changesNothing && !(await this.#mayBeRead())) {
       send("refused");
       return;
     }
     if (term !== this.#term) {
-      send("unknown");
+      send(changesNothing ? "refused" : "unknown");
       return;
     }
     this.#gate({
       tag: ran.tag,
-      send: (outcome) => send(isRead && outcome === "unknown" ? "refused" : outcome, ran.result),
+      send: (outcome) =>
+        send(changesNothing && outcome === "unknown" ? "refused" : outcome, ran.result),
     });
   }
 
   async #mayBeRead(): Promise<boolean> {
-    if (this.#options.bug === "read without a lease") return true;
     const member = this.member!;
-    return member.isLeaseValid || (await member.confirm());
+    if (!member.isLeaseValid) return await member.confirm();
+    this.#options.observer.onLeaseRead(this);
+    return true;
   }
 
   async #isAdmitted(): Promise<boolean> {
@@ -220,7 +331,7 @@ export class ClusterServer {
     for (;;) {
       const admission = this.member?.admission ?? "not-writer";
       if (admission === "not-writer") return false;
-      const { throttled, refusal } = this.#node.store.housekeeping;
+      const { throttled, refusal } = this.store.housekeeping;
       if (refusal !== undefined) return false;
       if (admission === "accept" && throttled === undefined) return true;
       if (clock.monotonicMs() >= endMs) return false;
@@ -228,84 +339,27 @@ export class ClusterServer {
     }
   }
 
-  async #run(key: string, call: StringCall): Promise<Ran> {
+  async #run(key: string, call: StringCall, goesOn: () => boolean): Promise<Ran | "refused"> {
     this.#running++;
+    const { store } = this;
     try {
-      return await this.#runUnit(this.#node.store, key, call);
+      return await runUnit(store, () => execute(store, Buffer.from(key), call), goesOn);
     } finally {
       this.#running--;
       if (this.#running === 0) for (const resolve of this.#onQuiet.splice(0)) resolve();
     }
   }
 
-  /** As often as interrupts demand. */
-  async #runUnit(store: Store, key: string, call: StringCall): Promise<Ran> {
-    const work = new UnitWork();
-    const term = this.#term;
-    for (;;) {
-      if (term !== this.#term) return "refused";
-      store.beginBatch();
-      store.beginUnit(work);
-      try {
-        const result = execute(store, Buffer.from(key), call);
-        store.endUnit();
-        return { result, tag: store.tag };
-      } catch (error) {
-        store.abortUnit();
-        if (error instanceof Refusal) return "refused";
-        if (!store.isInterrupt(error)) throw error;
-        if (work.pending === undefined) {
-          await store.resolve(error);
-        } else {
-          work.results.push(await work.pending);
-          work.pending = undefined;
-        }
-      }
-    }
-  }
-
   #gate(reply: GatedReply): void {
-    if (reply.tag <= this.#node.store.committed) reply.send("done");
+    if (reply.tag <= this.store.committed) reply.send("done");
     else this.#gated.push(reply);
   }
 
   #release(): void {
     if (this.#gated.length === 0) return;
-    const { committed } = this.#node.store;
+    const { committed } = this.store;
     const free = this.#gated.filter(({ tag }) => tag <= committed);
     this.#gated = this.#gated.filter(({ tag }) => tag > committed);
     for (const reply of free) reply.send("done");
-  }
-}
-
-function execute(store: Store, key: Buffer, call: StringCall): StringResult {
-  store.select(key, 0, key.length);
-  const put = (text: string): void => {
-    const value = Buffer.from(text);
-    store.put(value, 0, value.length, 0);
-  };
-  switch (call.kind) {
-    case "get":
-      return store.find() ? store.copyValue().toString() : null;
-    case "set":
-      put(call.value);
-      return true;
-    case "setnx": {
-      const exists = store.find();
-      if (!exists) put(call.value);
-      return !exists;
-    }
-    case "del":
-      return store.remove();
-    case "incr": {
-      const sum = (store.find() ? Number(store.copyValue().toString()) : 0) + call.by;
-      put(`${sum}`);
-      return sum;
-    }
-    case "append": {
-      const exists = store.find();
-      const value = Buffer.from(call.value);
-      return store.patch(exists, exists ? store.valueLength : 0, value, 0, value.length);
-    }
   }
 }

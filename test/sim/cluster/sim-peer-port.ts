@@ -21,7 +21,8 @@ export class SimPeerPort implements PeerPort {
 
   start(receiver: PeerReceiver): void {
     this.#life.network.onPost(this.#life, (_, parcel) => {
-      const { from, message: bytes, frames, isBulk } = parcel as PeerMessage;
+      const { from, to, message: bytes, frames, isBulk } = parcel as PeerMessage;
+      if (to !== this.#nodeId) return;
       if (isBulk) {
         receiver.receiveBulk(from, frames === undefined ? [bytes] : [bytes, frames]);
         return;
@@ -49,8 +50,8 @@ export class SimPeerPort implements PeerPort {
   #post(to: string, parts: [Uint8Array, Uint8Array | undefined], isBulk: boolean): void {
     const address = this.#addresses.get(to);
     if (address === undefined) return;
-    const [message, frames] = parts;
-    const parcel: PeerMessage = { from: this.#nodeId, message, frames: frames?.slice(), isBulk };
+    const [message, sent] = parts;
+    const parcel: PeerMessage = { from: this.#nodeId, to, message, frames: sent?.slice(), isBulk };
     this.#life.network.post(this.#life, address.host, parcel);
   }
 }

@@ -57,7 +57,7 @@ class KvRun {
     this.#history = new History(() => scheduler.nowMicros);
     this.#server = this.#addServer();
     const names = [SERVER, ...this.#addClients()];
-    const faults = standardFaults([this.#server], network, names, this.#swarm.weights);
+    const faults = standardFaults([this.#server], network, names, this.#swarm);
     const chance = this.#random.fork("faults");
     this.#faults = new FaultSchedule(scheduler, chance, faults, this.#swarm.times);
   }

@@ -6,12 +6,12 @@
  */
 import { ByteBudget } from "../../../src/base/byte-budget.ts";
 import type { SyncPolicy } from "../../../src/store/commit-pipeline.ts";
-import { Refusal, UnitWork } from "../../../src/store/interrupt.ts";
 import { openStore } from "../../../src/store/open-store.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { Connection } from "../connection.ts";
 import { SimExecutor } from "../executor.ts";
 import type { Life } from "../process.ts";
+import { execute, runUnit } from "../string-commands.ts";
 import type { StringCall, StringResult } from "../string-model.ts";
 import type { StoreShape } from "../swarm.ts";
 import { CLIENT_PORT, type KvReply, type KvRequest, replyBytes } from "./kv-protocol.ts";
@@ -115,65 +115,13 @@ export class KvServer {
     this.#gate({ tag, send: () => connection.send(reply, replyBytes(reply)) });
   }
 
-  /** Runs the command as a unit, as often as interrupts demand. */
   async #run(
     key: string,
     call: StringCall,
   ): Promise<{ result: StringResult | undefined; tag: number }> {
     const store = this.#store;
-    const work = new UnitWork();
-    for (;;) {
-      store.beginBatch();
-      store.beginUnit(work);
-      try {
-        const result = this.#execute(Buffer.from(key), call);
-        store.endUnit();
-        return { result, tag: store.tag };
-      } catch (error) {
-        store.abortUnit();
-        if (error instanceof Refusal) return { result: undefined, tag: 0 };
-        if (!store.isInterrupt(error)) throw error;
-        if (work.pending === undefined) {
-          await store.resolve(error);
-        } else {
-          work.results.push(await work.pending);
-          work.pending = undefined;
-        }
-      }
-    }
-  }
-
-  #execute(key: Buffer, call: StringCall): StringResult {
-    const store = this.#store;
-    store.select(key, 0, key.length);
-    const put = (text: string): void => {
-      const value = Buffer.from(text);
-      store.put(value, 0, value.length, 0);
-    };
-    switch (call.kind) {
-      case "get":
-        return store.find() ? store.copyValue().toString() : null;
-      case "set":
-        put(call.value);
-        return true;
-      case "setnx": {
-        const exists = store.find();
-        if (!exists) put(call.value);
-        return !exists;
-      }
-      case "del":
-        return store.remove();
-      case "incr": {
-        const sum = (store.find() ? Number(store.copyValue().toString()) : 0) + call.by;
-        put(`${sum}`);
-        return sum;
-      }
-      case "append": {
-        const exists = store.find();
-        const value = Buffer.from(call.value);
-        return store.patch(exists, exists ? store.valueLength : 0, value, 0, value.length);
-      }
-    }
+    const ran = await runUnit(store, () => execute(store, Buffer.from(key), call));
+    return ran === "refused" ? { result: undefined, tag: 0 } : ran;
   }
 
   #gate(reply: GatedReply): void {

@@ -1,0 +1,174 @@
+/**
+ * The machines of a simulated cluster: they boot, fail, are started again by a supervisor, and some never come back.
+ *
+ * What is so in truth is read from the ensemble's documents, past all sessions and followers.
+ */
+import { DiskError } from "../../../src/base/errors.ts";
+import {
+  type ReplicaSetDocument,
+  replicaSetDocument,
+} from "../../../src/cluster/coordination/documents.ts";
+import type { MemoryEnsemble } from "../../../src/cluster/coordination/memory-ensemble.ts";
+import { childrenOf } from "../../../src/cluster/coordination/memory-tree.ts";
+import { SETS_PATH, setPath } from "../../../src/cluster/coordination/paths.ts";
+import type { Member } from "../../../src/cluster/replication/quorum.ts";
+import type { Life, SimProcess } from "../process.ts";
+import type { Simulation } from "../simulation.ts";
+import { ClusterServer, type ServerObserver } from "./cluster-server.ts";
+import type { ClusterSwarm } from "./cluster-swarm.ts";
+import { TraceLogger } from "./trace-logger.ts";
+
+const RESTART_MICROS = 500_000;
+
+export interface NodesOptions {
+  readonly world: Simulation;
+  readonly swarm: ClusterSwarm;
+  readonly ensemble: MemoryEnsemble;
+  readonly observer: ServerObserver;
+  /** A program has ended that should not have. */
+  onFailure(error: Error): void;
+}
+
+export class ClusterNodes {
+  readonly #options: NodesOptions;
+  readonly processes: SimProcess[] = [];
+  readonly servers = new Map<string, ClusterServer>();
+  /** Nodes that took another one's tables. */
+  checkpoints = 0;
+
+  constructor(options: NodesOptions) {
+    this.#options = options;
+    const { initialSets, replicationFactor, spares } = options.swarm;
+    const count = initialSets * replicationFactor + spares;
+    for (let at = 1; at <= count; at++) this.#add(`node-${at}`);
+  }
+
+  get names(): string[] {
+    return this.processes.map(({ name }) => name);
+  }
+
+  /** Servers whose machine is up. */
+  get up(): ClusterServer[] {
+    return this.processes
+      .filter(({ isUp }) => isUp)
+      .map(({ name }) => this.servers.get(name))
+      .filter((server) => server !== undefined);
+  }
+
+  /** The documents of all sets, as they are. */
+  get sets(): ReplicaSetDocument[] {
+    const { view } = this.#options.ensemble;
+    if (!view.has(SETS_PATH)) return [];
+    return childrenOf(view, SETS_PATH).map((id) => {
+      const path = setPath(id);
+      return replicaSetDocument.parse(path, view.get(path)!.data);
+    });
+  }
+
+  /** Machines that could be lost for good now, with all that is on their disks. */
+  get expendable(): SimProcess[] {
+    const { sets } = this;
+    return this.processes.filter((process) => {
+      const server = this.servers.get(process.name);
+      return process.isUp && server !== undefined && this.#isExpendable(server, sets);
+    });
+  }
+
+  bootLater(process: SimProcess, delayMicros: number): void {
+    this.#options.world.scheduler.after(delayMicros, "supervisor", () => {
+      if (!process.isUp) process.boot();
+    });
+  }
+
+  /** Of a set, those that must have all that is committed in the end. */
+  serversOf({ members, learners }: ReplicaSetDocument): ClusterServer[] {
+    return [...members, ...learners]
+      .map((each) => this.#serverOf(each))
+      .filter((server) => server !== undefined);
+  }
+
+  get haveCaughtUp(): boolean {
+    return this.sets.every((set) => {
+      const servers = this.serversOf(set);
+      const isWhole = set.members.every((each) => this.#serverOf(each) !== undefined);
+      const end = Math.max(...servers.map(({ member }) => member!.lastIndex));
+      const isDone = ({ member }: ClusterServer) =>
+        member!.commitIndex === end && member!.lastIndex === end;
+      return isWhole && servers.every(isDone);
+    });
+  }
+
+  describe(): string {
+    const lines = [...this.servers.values()].map(({ name, member, coordinator, identity }) => {
+      const id = `${name} ${identity.nodeId.slice(0, 6)}.${identity.incarnation}`;
+      if (member === undefined) return `${id} without a set`;
+      const { role, phase = "", epoch, lastIndex, commitIndex } = member;
+      const { state } = coordinator.session;
+      return `${id} ${role} ${phase} e${epoch} last ${lastIndex} commit ${commitIndex}, ${state}`;
+    });
+    const nodes = (each: readonly Member[]) =>
+      each.map(({ nodeId, incarnation }) => `${nodeId.slice(0, 6)}.${incarnation}`).join();
+    for (const { epoch, phase, writeQuorum, members, learners } of this.sets)
+      lines.push(`e${epoch} ${phase} Q ${writeQuorum} M ${nodes(members)} L ${nodes(learners)}`);
+    return lines.join("\n");
+  }
+
+  #add(name: string): void {
+    const { world, onFailure } = this.#options;
+    const { scheduler } = world;
+    const note = (line: string) => {
+      if (line.startsWith("became a copy")) this.checkpoints++;
+      scheduler.trace.add(scheduler.nowMicros, name, line);
+    };
+    const process: SimProcess = world.addProcess(name, {
+      boot: (life) => this.#boot(life, new TraceLogger(note)),
+      onExit: (exited, error) => {
+        // The only errors that are the environment's doing; others are bugs.
+        if (!(error instanceof DiskError)) onFailure(error);
+        this.bootLater(exited, RESTART_MICROS);
+      },
+    });
+    this.processes.push(process);
+  }
+
+  async #boot(life: Life, logger: TraceLogger): Promise<void> {
+    const { ensemble, observer, swarm } = this.#options;
+    const { syncPolicy, store: storeShape, replication } = swarm;
+    const { initialSets, replicationFactor, writeQuorum } = swarm;
+    this.servers.delete(life.name);
+    const server = await ClusterServer.boot(life, {
+      ...{ ensemble, syncPolicy, storeShape, replication, logger },
+      shape: { initialSets, replicationFactor, writeQuorum },
+      bootId: bootIdOf(life.process),
+      ...{ retainBytesMax: swarm.retainBytesMax, observer },
+    });
+    if (life.isAlive) this.servers.set(life.name, server);
+  }
+
+  #serverOf({ nodeId, incarnation }: Member): ClusterServer | undefined {
+    return this.up.find(({ identity, member }) => {
+      const isNode = identity.nodeId === nodeId && identity.incarnation === incarnation;
+      return isNode && member !== undefined;
+    });
+  }
+
+  #isExpendable(server: ClusterServer, sets: readonly ReplicaSetDocument[]): boolean {
+    const { nodeId } = server.identity;
+    const isListed = (members: readonly Member[]) => members.some((each) => each.nodeId === nodeId);
+    const set = sets.find(({ members, learners }) => isListed(members) || isListed(learners));
+    // Before there are sets, a machine that is missing may be the one that is waited for.
+    if (set === undefined) return sets.length > 0;
+    const { members, writeQuorum, phase } = set;
+    if (phase !== "ACTIVE" || !isListed(members)) return false;
+    const left = members.length - 1;
+    if (left < writeQuorum || left < members.length - writeQuorum + 1) return false;
+    return members.every((each) => {
+      const other = this.#serverOf(each);
+      return other !== undefined && !other.life.isPaused;
+    });
+  }
+}
+
+function bootIdOf({ powerLossCount }: SimProcess): string {
+  return `00000000-0000-4000-8000-${`${powerLossCount}`.padStart(12, "0")}`;
+}
