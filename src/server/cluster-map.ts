@@ -39,20 +39,30 @@ function replyNode(reply: ReplyWriter, node: TopologyNode): void {
   reply.bulkString(node.hostname);
 }
 
-/** CLUSTER SLOTS: an entry per run that has a writer; replicas that are there. */
+/**
+ * CLUSTER SLOTS: an entry per run, the writer and then the replicas that are there. While a set has no writer, one of
+ * its nodes has the writer's place, and holds what it is sent until there is one: the map never has a hole, since with
+ * a hole stock clients fail within themselves, or take no map at all.
+ */
 export function replySlots({ topology }: ClusterContext, reply: ReplyWriter): void {
-  const runs = topology.value.runs.filter((run) => run.set.writer !== undefined);
+  const runs = topology.value.runs.filter(({ set }) => shownNodes(set).length > 0);
   reply.array(runs.length);
   for (const run of runs) replyRun(run, reply);
 }
 
+function shownNodes({ writer, replicas }: TopologySet): readonly TopologyNode[] {
+  const online = replicas.filter((node) => node.health === "online");
+  if (writer !== undefined) return [writer, ...online];
+  return online.length > 0 ? online : replicas;
+}
+
 function replyRun(run: SlotRun, reply: ReplyWriter): void {
   const { start, end } = clientRange(run);
-  const replicas = run.set.replicas.filter((node) => node.health === "online");
-  reply.array(3 + replicas.length);
+  const nodes = shownNodes(run.set);
+  reply.array(2 + nodes.length);
   reply.integer(start);
   reply.integer(end);
-  for (const node of [run.set.writer!, ...replicas]) replyNode(reply, node);
+  for (const node of nodes) replyNode(reply, node);
 }
 
 /** CLUSTER SHARDS: every replica set with all its nodes, those too that have failed. */

@@ -178,11 +178,15 @@ describe("the map", () => {
     expect(await ask(c!.port, 2, ["CLUSTER", "MYSHARDID"])).toBe(shard);
   });
 
-  test("a set without a writer is in SHARDS but not in SLOTS, and the state is fail", async () => {
+  test("of a set without a writer SLOTS shows the nodes, so that no slot is missing, and the state is fail", async () => {
     cluster.elect(1, -1);
     try {
       const { port } = cluster.members[0]!;
-      expect(await ask(port, 2, ["CLUSTER", "SLOTS"])).toStartWith("*1\r\n*3\r\n:0\r\n:8191\r\n");
+      const slots = await ask(port, 2, ["CLUSTER", "SLOTS"]);
+      expect(slots).toStartWith("*2\r\n*3\r\n:0\r\n:8191\r\n");
+      const ports = cluster.members.slice(1).map((each) => each.port);
+      const nodes = /\*4\r\n:8192\r\n:16383\r\n([^]*)$/.exec(slots)![1]!;
+      expect(ports.every((each) => nodes.includes(`:${each}\r\n`))).toBe(true);
       expect(await ask(port, 2, ["CLUSTER", "SHARDS"])).toStartWith("*2\r\n");
       const info = await ask(port, 2, ["CLUSTER", "INFO"]);
       expect(info).toContain(
