@@ -9,8 +9,9 @@
  *                                                └─────────► forwarded (forwarding.ts)
  *
  * Who is told, by `cluster-redirect`: with auto, who has not said which library it is, once per slot; it is forwarded
- * when it misses the slot again within a second, since some clients cannot learn. A library whose name has crc32 in it
- * routes by itself and is always told.
+ * when it misses the slot again within a second, since some clients cannot learn. But whom a WATCH was told of is told
+ * of the transaction too: the watch is elsewhere. A library whose name has crc32 in it routes by itself and is always
+ * told.
  *
  * Order: once told, a client is told again for the same slot until the reply has left, since it sends the first command
  * again elsewhere. And nothing overtakes a command of the same client and slot that is on its way.
@@ -145,6 +146,7 @@ export class ClusterRouter implements Router {
     this.#unwatch(session);
     session.routing.isReadonly = false;
     session.routing.told.clear();
+    session.routing.watchedElsewhere.clear();
   }
 
   setReadonly(session: Session, isReadonly: boolean): void {
@@ -229,9 +231,15 @@ export class ClusterRouter implements Router {
     if (session.replyMode.isSilent) return false;
     if (this.#isStillTold(session, slot)) return true;
     if (this.#config.get("cluster-redirect") === "forward") return false;
+    if (this.#isWatchedElsewhere(session, slot)) return true;
     if (session.reply.protocol === 3 || session.libraryName !== "") return false;
     const told = session.routing?.told.get(slot);
     return told === undefined || this.#clock.monotonicMs() - told.ms > TOLD_MS;
+  }
+
+  /** A transaction would run here without the watch that it counts on. */
+  #isWatchedElsewhere({ routing, transaction }: Session, slot: number): boolean {
+    return transaction !== undefined && routing?.watchedElsewhere.has(slot) === true;
   }
 
   #alwaysTells(session: Session): boolean {
@@ -326,10 +334,12 @@ export class ClusterRouter implements Router {
     const route = isHere
       ? this.#here(session, slot)
       : this.#miss(session, slot, set, () => watchPlan(session, spec, slot));
+    if (typeof route === "string") session.routing?.watchedElsewhere.add(slot);
     const isMoved = typeof route === "string" || route instanceof Promise;
     if (isMoved || set?.writer === undefined || session.routing?.isPeer === true) return route;
     const { writer, epoch } = set;
     const routing = this.#routingOf(session);
+    routing.watchedElsewhere.delete(slot);
     if (watch === undefined)
       routing.watch = { slot, nodeId: writer.id, epoch, set, isBroken: false };
     else if (watch.nodeId !== writer.id || watch.epoch !== epoch) watch.isBroken = true;

@@ -32,6 +32,8 @@ export class SessionRouting {
   /** Of a peer: slots that were refused since they were last sent here, and stay refused so that order is kept. */
   readonly refusedSlots = new Set<number>();
   watch: Watch | undefined = undefined;
+  /** Slots whose WATCH was answered with a MOVED: the client watches at another node, on a connection of its own. */
+  readonly watchedElsewhere = new Set<number>();
   /** Writes of the client have been sent to other nodes: this one does not know how many have them. */
   hasForwardedWrites = false;
   /** Reply to the current request, which has waited for it. */

@@ -290,6 +290,25 @@ describe.each(["memory", "sockets"] as const)("over %s:", (kind) => {
       ]);
     });
 
+    test("after a WATCH that was sent elsewhere the transaction is sent there too, unless the client watches here", async () => {
+      const connection = await connect();
+      const moved = movedTo(there);
+      const transaction = ["MULTI", `SET ${there} 1`, "EXEC"];
+      expect(await ask(connection, `WATCH ${there}`)).toEqual([moved]);
+      const aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+      for (let i = 0; i < 2; i++) {
+        expect(await ask(connection, ...transaction)).toEqual(["+OK\r\n", moved, aborted]);
+      }
+      expect(await ask(connection, `GET ${there}`)).toEqual(["$-1\r\n"]);
+      expect(await ask(connection, `WATCH ${there}`, ...transaction)).toEqual([
+        "+OK\r\n",
+        "+OK\r\n",
+        "+QUEUED\r\n",
+        "*1\r\n+OK\r\n",
+      ]);
+      expect((await ask(connection, ...transaction)).at(-1)).toBe("*1\r\n+OK\r\n");
+    });
+
     test("a watch ends with its link, and with its owner's epoch", async () => {
       const connection = await named();
       const attempt = async (between: () => void) => {
