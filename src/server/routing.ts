@@ -194,7 +194,7 @@ export class ClusterRouter implements Router {
   ): Route {
     if (session.routing?.isPeer === true) return this.#refusePeer(session.routing, slot);
     if (set === undefined) return SLOT_NOT_SERVED;
-    if (this.#tells(session, slot)) return this.#moved(session, slot, set);
+    if (this.#tells(session, slot, set)) return this.#moved(session, slot, set);
     // Within MULTI it is queued here, and the whole goes to the owner.
     if (session.transaction !== undefined) return undefined;
     return this.forwarding.blocker(session, slot, true) ?? this.#forward(session, plan(), set);
@@ -225,13 +225,15 @@ export class ClusterRouter implements Router {
   }
 
   /** Whether the client is told that it has missed the slot, rather than forwarded. */
-  #tells(session: Session, slot: number): boolean {
+  #tells(session: Session, slot: number, set: TopologySet): boolean {
     if (this.#alwaysTells(session)) return true;
     // A client that gets no replies cannot be told.
     if (session.replyMode.isSilent) return false;
     if (this.#isStillTold(session, slot)) return true;
     if (this.#config.get("cluster-redirect") === "forward") return false;
     if (this.#isWatchedElsewhere(session, slot)) return true;
+    // There is nobody to tell of: the command is held until there is.
+    if (set.writer === undefined) return false;
     if (session.reply.protocol === 3 || session.libraryName !== "") return false;
     const told = session.routing?.told.get(slot);
     return told === undefined || this.#clock.monotonicMs() - told.ms > TOLD_MS;

@@ -60,6 +60,15 @@ describe.each(["memory", "sockets"] as const)("over %s:", (kind) => {
       cluster.elect(1, 0);
     });
 
+    test("auto: while there is no writer, who would be told where the slot is waits like the others", async () => {
+      const connection = await connect();
+      cluster.elect(1, -1);
+      const reply = ask(connection, `SET ${there} 1`);
+      setTimeout(() => cluster.elect(1, 0), 100);
+      expect(await reply).toEqual(["+OK\r\n"]);
+      expect(await ask(connection, `GET ${there}`)).toEqual([fixture.movedTo(there)]);
+    });
+
     test(
       "an owner that nobody reaches: TRYAGAIN in the end",
       async () => {
