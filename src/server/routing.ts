@@ -226,7 +226,7 @@ export class ClusterRouter implements Router {
 
   /** Whether the client is told that it has missed the slot, rather than forwarded. */
   #tells(session: Session, slot: number, set: TopologySet): boolean {
-    if (this.#alwaysTells(session)) return true;
+    if (this.#alwaysTellsOf(session, set)) return true;
     // A client that gets no replies cannot be told.
     if (session.replyMode.isSilent) return false;
     if (this.#isStillTold(session, slot)) return true;
@@ -247,6 +247,12 @@ export class ClusterRouter implements Router {
   #alwaysTells(session: Session): boolean {
     const mode = this.#config.get("cluster-redirect");
     return mode === "moved" || (mode === "auto" && session.libraryName.includes("crc32"));
+  }
+
+  /** Of a set without a writer only with `moved`: else what is sent to it is held until it has one. */
+  #alwaysTellsOf(session: Session, set: TopologySet): boolean {
+    const isHeld = set.writer === undefined && this.#config.get("cluster-redirect") !== "moved";
+    return !isHeld && this.#alwaysTells(session);
   }
 
   #isReplicaRead(session: Session, set: TopologySet | undefined, isRead: boolean): boolean {
@@ -408,7 +414,7 @@ export class ClusterRouter implements Router {
     const isRead = specs.every((spec) => spec.firstKey === 0 || spec.has(FLAG_READONLY));
     if (watch === undefined && this.#isReplicaRead(session, set, isRead)) return undefined;
     if (session.routing?.isPeer === true) return this.#refusePeer(session.routing, slot);
-    if (set === undefined || this.#alwaysTells(session)) {
+    if (set === undefined || this.#alwaysTellsOf(session, set)) {
       this.#unwatch(session);
       return set === undefined ? SLOT_NOT_SERVED : this.#moved(session, slot, set);
     }

@@ -60,14 +60,19 @@ describe.each(["memory", "sockets"] as const)("over %s:", (kind) => {
       cluster.elect(1, 0);
     });
 
-    test("auto: while there is no writer, who would be told where the slot is waits like the others", async () => {
-      const connection = await connect();
-      cluster.elect(1, -1);
-      const reply = ask(connection, `SET ${there} 1`);
-      setTimeout(() => cluster.elect(1, 0), 100);
-      expect(await reply).toEqual(["+OK\r\n"]);
-      expect(await ask(connection, `GET ${there}`)).toEqual([fixture.movedTo(there)]);
-    });
+    for (const name of ["", "CLIENT SETINFO LIB-NAME crc32"]) {
+      test(`auto, ${name === "" ? "no name" : name}: while there is no writer to tell of, commands wait`, async () => {
+        const connection = await connect();
+        if (name !== "") await ask(connection, name);
+        for (const requests of [[`SET ${there} 1`], ["MULTI", `INCR ${there}`, "EXEC"]]) {
+          cluster.elect(1, -1);
+          const replies = ask(connection, ...requests);
+          setTimeout(() => cluster.elect(1, 0), 100);
+          expect((await replies).at(-1)).toBeOneOf(["+OK\r\n", "*1\r\n:2\r\n"]);
+        }
+        expect(await ask(connection, `GET ${there}`)).toEqual([fixture.movedTo(there)]);
+      });
+    }
 
     test(
       "an owner that nobody reaches: TRYAGAIN in the end",
