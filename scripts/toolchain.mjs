@@ -95,6 +95,14 @@ const NEEDS = [
     installedFor: ["test"],
     skips: "tests with a real ZooKeeper",
   },
+  {
+    program: "redis",
+    directory: "/usr/lib/python3/dist-packages",
+    debian: "python3-redis",
+    usedFor: ["test"],
+    installedFor: ["test"],
+    skips: "tests with redis-py",
+  },
 ];
 
 export function say(text) {
