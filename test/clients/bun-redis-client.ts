@@ -1,4 +1,4 @@
-/** Bun.RedisClient: knows nothing of clusters, and asks one node for everything. */
+/** Bun.RedisClient: knows nothing of clusters, and asks one node, the last, for everything. */
 import {
   type Context,
   check,
@@ -23,19 +23,27 @@ export const bunRedisClient: Subject = {
 
 const open = (ports: readonly number[]) => new Bun.RedisClient(`redis://127.0.0.1:${ports.at(-1)}`);
 
-async function run(context: Context): Promise<Outcomes> {
+function run(context: Context): Promise<Outcomes> {
   const { ports, keys, tags } = context;
-  const client = open(ports);
-  const outcomes = await runFeatures({
-    singles: async () => {
+  /** Each with a client of its own: what has failed within MULTI is still within it. */
+  const withClient = (act: (client: Bun.RedisClient) => Promise<void>) => async () => {
+    const client = open(ports);
+    try {
+      await act(client);
+    } finally {
+      client.close();
+    }
+  };
+  return runFeatures({
+    singles: withClient(async (client) => {
       for (const key of keys) equal(await client.set(key, key), "OK");
       for (const key of keys) equal(await client.get(key), key);
-    },
-    "at once": async () => {
+    }),
+    "at once": withClient(async (client) => {
       const values = await Promise.all(context.present.map((key) => client.get(key)));
       equal(values, context.present);
-    },
-    MULTI: async () => {
+    }),
+    MULTI: withClient(async (client) => {
       for (const tag of tags) {
         const key = `m{${tag}}`;
         await client.send("MULTI", []);
@@ -43,8 +51,8 @@ async function run(context: Context): Promise<Outcomes> {
         await client.incr(key);
         equal(await client.send("EXEC", []), ["OK", 2]);
       }
-    },
-    WATCH: async () => {
+    }),
+    WATCH: withClient(async (client) => {
       const other = open(ports);
       for (const tag of tags) {
         const key = `w{${tag}}`;
@@ -55,29 +63,24 @@ async function run(context: Context): Promise<Outcomes> {
         equal(await client.send("EXEC", []), null);
       }
       other.close();
-    },
-    "tagged keys": async () => {
+    }),
+    "tagged keys": withClient(async (client) => {
       for (const tag of tags) {
         equal(await client.send("MSET", [`a{${tag}}`, "1", `b{${tag}}`, "2"]), "OK");
         equal(await client.mget(`b{${tag}}`, `a{${tag}}`), ["2", "1"]);
         equal(await client.del(`b{${tag}}`, `a{${tag}}`), 2);
       }
-    },
-    "untagged keys": async () => {
+    }),
+    "untagged keys": withClient(async (client) => {
       equal(await client.mget(...context.present), context.present);
-    },
-    SCAN: async () => {
-      // What has failed within MULTI is still within it.
-      const client = open(ports);
+    }),
+    SCAN: withClient(async (client) => {
       let cursor = "0";
       do {
         const reply = (await client.send("SCAN", [cursor, "COUNT", "100"])) as [string, string[]];
         check(Array.isArray(reply[1]), "no keys");
         cursor = reply[0];
       } while (cursor !== "0");
-      client.close();
-    },
+    }),
   });
-  client.close();
-  return outcomes;
 }

@@ -37,6 +37,7 @@ export type Outcomes = Map<Feature, string>;
 
 /** What is to be written, and, as it goes, what was. */
 export interface Load {
+  /** Of all nodes; the last one lives on. */
   readonly ports: readonly number[];
   /** Of the keys. */
   readonly prefix: string;

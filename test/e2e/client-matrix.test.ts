@@ -16,7 +16,7 @@ import { nodeRedisFamily } from "../clients/node-redis-family.ts";
 import { redisTools } from "../clients/redis-tools.ts";
 import { scriptClients } from "../clients/script-clients.ts";
 import { type Context, FEATURES, type Load, type Subject } from "../clients/subject.ts";
-import { DkvCluster, until } from "../support/dkv-cluster.ts";
+import { type ClusterProcess, DkvCluster, until } from "../support/dkv-cluster.ts";
 import { whyNoZookeeper } from "../support/zookeeper.ts";
 
 const MISSING = whyNoZookeeper();
@@ -212,9 +212,10 @@ describe.skipIf(MISSING !== "")("clients of a cluster", () => {
     return values;
   }
 
-  function loadOf({ name }: Subject, stop: AbortSignal): Load {
+  function loadOf({ name }: Subject, killed: ClusterProcess, stop: AbortSignal): Load {
     serial++;
-    const ports = cluster.nodes.map(({ port }) => port);
+    const living = cluster.nodes.filter((node) => node !== killed);
+    const ports = [killed, ...living].map(({ port }) => port);
     const prefix = `${name.replaceAll(" ", "-")}:${serial}:`;
     return { ports, prefix, stop, acknowledged: [], failures: [], longestMs: 0 };
   }
@@ -224,11 +225,11 @@ describe.skipIf(MISSING !== "")("clients of a cluster", () => {
     writing: readonly Subject[],
   ): Promise<{ load: Load; isGoingOn: boolean }[]> {
     const stop = new AbortController();
-    const loads = writing.map((subject) => loadOf(subject, stop.signal));
-    const done = writing.map((subject, index) => subject.write!(loads[index]!));
     const [first] = pickKeys("key:", 1);
     const isLost = (key: string) => isUpper(key) === isUpper(first!);
     const killed = await cluster.writerOf(first!);
+    const loads = writing.map((subject) => loadOf(subject, killed, stop.signal));
+    const done = writing.map((subject, index) => subject.write!(loads[index]!));
     const countLost = () => loads.map((load) => load.acknowledged.filter(isLost).length);
     try {
       await until("all write", async () => countLost().every((count) => count > GOES_ON));
