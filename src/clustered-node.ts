@@ -61,6 +61,10 @@ export class ClusteredNode implements RunningNode {
     return node;
   }
 
+  get server(): Server {
+    return this.#server;
+  }
+
   get port(): number {
     return this.#server.port;
   }

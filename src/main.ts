@@ -20,6 +20,7 @@ import { clusterSettings } from "./cluster-settings.ts";
 import { ClusteredNode } from "./clustered-node.ts";
 import { Config } from "./config/config.ts";
 import { informationFor } from "./config/help.ts";
+import type { HttpPort, HttpPortOptions } from "./http/http-port.ts";
 import { WorkerExecutor } from "./lsm/storage-executor.ts";
 import { divideMemory } from "./memory-plan.ts";
 import type { NodeParts, RunningNode } from "./node-parts.ts";
@@ -51,6 +52,13 @@ function startNode(config: Config, parts: NodeParts): Promise<RunningNode> {
   return ClusteredNode.start(parts, settings, coordinator);
 }
 
+/** Loaded only where it is asked for: a server without it starts sooner. */
+async function openHttpPort(options: HttpPortOptions): Promise<HttpPort | undefined> {
+  if (options.config.get("http-port") === 0) return undefined;
+  const { HttpPort } = await import("./http/http-port.ts");
+  return new HttpPort(options);
+}
+
 async function serve(config: Config, logger: RootLogger): Promise<void> {
   const clock = new SystemClock();
   const fileSystem = new DiskFileSystem();
@@ -64,6 +72,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     log.error({ error }, "cannot go on: stopping without acknowledging anything more");
     process.exit(EXIT_FAILURE);
   };
+  const http = await openHttpPort({ config, clock, logger: logger.child("http"), onFatal });
   let node: RunningNode | undefined;
   let stoppingSinceMs = 0;
   const stop = async (): Promise<void> => {
@@ -74,8 +83,11 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     }
     stoppingSinceMs = clock.monotonicMs();
     log.info({}, "stopping");
+    // Probes say so until the end.
+    await http?.drain();
     // Nothing has been promised to anybody before it is ready.
     await node?.stop();
+    await http?.stop();
     lock.release();
     log.info({}, "stopped");
     process.exit(0);
@@ -95,6 +107,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
     onShutdown: requestStop,
   });
+  http?.serve(node.server);
   log.info(
     { port: node.port, pid: process.pid, maxmemory: config.memoryBytes, dir: directory },
     "ready",

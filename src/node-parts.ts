@@ -11,7 +11,7 @@ import type { StoreLogOptions } from "./cluster/node/store-log.ts";
 import type { Config } from "./config/config.ts";
 import type { StorageExecutor } from "./lsm/storage-executor.ts";
 import type { MemoryPlan } from "./memory-plan.ts";
-import type { ServerOptions } from "./server/server.ts";
+import type { Server, ServerOptions } from "./server/server.ts";
 import type { Store } from "./store/store.ts";
 
 export interface NodeParts {
@@ -34,6 +34,7 @@ export interface NodeParts {
 }
 
 export interface RunningNode {
+  readonly server: Server;
   /** For clients. */
   readonly port: number;
   /** Answers what is in flight, gives away its role, leaves everything synced. */

@@ -27,6 +27,7 @@ export async function startStandalone(parts: NodeParts): Promise<RunningNode> {
   server = listening;
   listening.listen();
   return {
+    server: listening,
     port: listening.port,
     async stop() {
       keeper.stop();

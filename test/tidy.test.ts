@@ -151,6 +151,8 @@ describe("layers", () => {
     cluster: ["base", "store", "wal"],
     server: ["base", "cluster", "config", "resp", "store"],
     config: ["base"],
+    http: ["base", "cluster", "config", "server"],
+    tools: ["base", "config", "resp"],
   };
   const layers = Object.keys(MAY_IMPORT);
   let directory: string;

@@ -55,6 +55,14 @@ const NETWORK = {
     default: "300",
     help: "Seconds of silence after which a client's connection is probed; 0: never.",
   }),
+  "http-port": fixed("network", integer({ min: 0, max: 65535 }), {
+    default: "0",
+    help: "TCP port for HTTP: /metrics for Prometheus, /livez and /readyz for probes, values under /kv/, and /cluster. 0: none.",
+  }),
+  "http-bind": fixed("network", words("list of addresses"), {
+    default: "",
+    help: "Addresses to listen on for HTTP. Empty: those of `bind`.",
+  }),
 };
 
 const SECURITY = {

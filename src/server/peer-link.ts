@@ -82,7 +82,7 @@ class PeerSession {
       () => this.close(),
     );
     this.session = new Session(id, socket as unknown as Socket<Session>, host);
-    this.session.routing = new SessionRouting(true);
+    this.session.routing = new SessionRouting("peer");
   }
 
   get isIdle(): boolean {

@@ -226,6 +226,7 @@ export class ClusterRouter implements Router {
 
   /** Whether the client is told that it has missed the slot, rather than forwarded. */
   #tells(session: Session, slot: number, set: TopologySet): boolean {
+    if (session.routing?.kind === "local") return false;
     if (this.#alwaysTellsOf(session, set)) return true;
     // A client that gets no replies cannot be told.
     if (session.replyMode.isSilent) return false;

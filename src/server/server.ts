@@ -23,6 +23,7 @@ import type { ForwardUnit } from "./forwarder.ts";
 import type { ServerContext } from "./handler.ts";
 import { MemoryGauge } from "./info-memory.ts";
 import { LatencyMonitor } from "./latency-monitor.ts";
+import { LocalClient } from "./local-client.ts";
 import { isLoopback, listenAddresses, PROTECTED_MODE_REPLY } from "./network.ts";
 import { NodeAuthority } from "./node-authority.ts";
 import { PeerLink } from "./peer-link.ts";
@@ -259,6 +260,14 @@ export class Server {
       host: this.#host,
       server: this.#context,
       nextId: () => this.#nextId++,
+    });
+  }
+
+  /** A client within this process, which has proved already that it may come in; whoever opens it closes it. */
+  localClient(remoteAddress: string, remotePort: number, onClose: () => void): LocalClient {
+    return new LocalClient({
+      ...{ id: this.#nextId++, host: this.#host },
+      ...{ remoteAddress, remotePort, onClose },
     });
   }
 

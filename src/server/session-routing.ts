@@ -20,11 +20,16 @@ export interface Told {
   readonly emptied: number;
 }
 
+/**
+ * Whose connection it is. A peer's carries what other nodes forward: answered here or refused, never passed on. What a
+ * local one asks for is always passed on, never told to go elsewhere.
+ */
+export type ConnectionKind = "client" | "peer" | "local";
+
 export class SessionRouting {
   /** READONLY. */
   isReadonly = false;
-  /** It carries what other nodes forward: answered here or refused, never passed on. */
-  readonly isPeer: boolean;
+  readonly kind: ConnectionKind;
   /** By slot. */
   readonly told = new Map<number, Told>();
   /** By slot: units that are on their way. */
@@ -39,7 +44,11 @@ export class SessionRouting {
   /** Reply to the current request, which has waited for it. */
   answer: Buffer | undefined = undefined;
 
-  constructor(isPeer = false) {
-    this.isPeer = isPeer;
+  constructor(kind: ConnectionKind = "client") {
+    this.kind = kind;
+  }
+
+  get isPeer(): boolean {
+    return this.kind === "peer";
   }
 }
