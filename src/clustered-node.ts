@@ -10,6 +10,7 @@
 import type { Logger } from "./base/logger.ts";
 import type { Coordinator } from "./cluster/coordination/coordinator.ts";
 import { ClusterNode } from "./cluster/node/cluster-node.ts";
+import { forgetNode } from "./cluster/node/forget-node.ts";
 import { ReplicationView } from "./cluster/node/replication-view.ts";
 import { TransportPeers } from "./cluster/node/transport-peers.ts";
 import type { ReplicationOptions } from "./cluster/replication/options.ts";
@@ -178,6 +179,7 @@ export class ClusteredNode implements RunningNode {
       authority: this.#authority(),
       replication: this.#replication(coordinator, replication),
       requestHandover: () => this.#requestHandover(),
+      forgetNode: (nodeId) => forgetNode(coordinator, nodeId),
       links: () => this.#transport.links(),
     };
   }

@@ -27,6 +27,8 @@ export interface ClusterNode {
   readonly replication: Replication;
   /** CLUSTER FAILOVER: begins a planned handover to this node; the error's text if it cannot. */
   requestHandover(): string | undefined;
+  /** CLUSTER FORGET: a node that is gone for good; the error's text if it cannot be forgotten. */
+  forgetNode(nodeId: string): Promise<string | undefined>;
   links(): readonly LinkDescription[];
 }
 

@@ -436,6 +436,7 @@ function clusterContext(node: ClusterNode, router: Router): ClusterContext {
     forwarder: node.forwarder,
     replication: node.replication,
     requestHandover: () => node.requestHandover(),
+    forgetNode: (nodeId) => node.forgetNode(nodeId),
     links: () => node.links(),
     router,
   };

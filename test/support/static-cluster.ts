@@ -430,6 +430,7 @@ export class StaticCluster {
           member.handovers++;
           return undefined;
         },
+        forgetNode: () => Promise.resolve(undefined),
         links: () => [],
         replication: member.replication,
       },

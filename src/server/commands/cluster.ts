@@ -27,6 +27,7 @@ import type { CommandContext, Handler, Handlers } from "../handler.ts";
 const SLOT_POSITIONS = POSITIONS / SLOT_COUNT;
 /** Keys of a slot that are read between turns of the event loop. */
 const PAGE_KEYS = 256;
+const NODE_ID = /^[0-9a-f]{40}$/;
 const NO_HAND =
   "the topology is not changed by hand: nodes that start with cluster-enabled yes join by themselves, and slots are divided among the replica sets";
 
@@ -152,6 +153,21 @@ function failover({ request, reply }: CommandContext, cluster: ClusterContext): 
   else reply.error(problem);
 }
 
+function forget({ store, request, reply }: CommandContext, cluster: ClusterContext): void {
+  const id = request.latin1(2).toLowerCase();
+  if (!NODE_ID.test(id)) {
+    reply.error(`ERR Unknown node ${echoed(request, 2)}`);
+    return;
+  }
+  if (id === cluster.id) {
+    reply.error("ERR I tried hard but I can't forget myself...");
+    return;
+  }
+  const problem = store.prepare(() => cluster.forgetNode(id), `forget ${id}`);
+  if (problem === undefined) reply.ok();
+  else reply.error(problem);
+}
+
 function links({ reply }: CommandContext, cluster: ClusterContext): void {
   const all = cluster.links();
   reply.array(all.length);
@@ -191,6 +207,7 @@ const ANSWERED: Readonly<Record<string, ClusterHandler>> = {
   "cluster|count-failure-reports": countFailureReports,
   "cluster|countkeysinslot": countKeysInSlot,
   "cluster|failover": failover,
+  "cluster|forget": forget,
   "cluster|getkeysinslot": getKeysInSlot,
   "cluster|help": ({ reply }) => replyHelp(commandNamed("cluster")!, reply),
   "cluster|info": ({ reply }, cluster) => reply.verbatim(clusterInfoText(cluster)),

@@ -215,18 +215,17 @@ test("keys of a slot: counted and listed, by dkv's slots", async () => {
 
 test("topology is not changed by hand; FAILOVER asks for a handover", async () => {
   const [a, , c] = cluster.members;
-  for (const words of [
-    ["ADDSLOTS", "1"],
-    ["MEET", "h", "1"],
-    ["FORGET", "x"],
-    ["RESET"],
-    ["BUMPEPOCH"],
-  ]) {
+  for (const words of [["ADDSLOTS", "1"], ["MEET", "h", "1"], ["RESET"], ["BUMPEPOCH"]]) {
     const reply = await ask(a!.port, 2, ["CLUSTER", ...words]);
     expect(reply).toStartWith(
       `-ERR CLUSTER ${words[0]} is not supported: the topology is not changed by hand`,
     );
   }
+  const unknown = await ask(a!.port, 2, ["CLUSTER", "FORGET", "x"]);
+  expect(unknown).toBe("-ERR Unknown node x\r\n");
+  const self = /^\$40\r\n(\w{40})/.exec(await ask(a!.port, 2, ["CLUSTER", "MYID"]))![1]!;
+  expect(await ask(a!.port, 2, ["CLUSTER", "FORGET", self])).toStartWith("-ERR I tried hard");
+  expect(await ask(a!.port, 2, ["CLUSTER", "FORGET", "a".repeat(40)])).toBe("+OK\r\n");
   expect(await ask(c!.port, 2, ["CLUSTER", "FAILOVER"])).toBe("+OK\r\n");
   expect(c!.handovers).toBe(1);
   expect(await ask(c!.port, 2, ["CLUSTER", "FAILOVER", "FORCE"])).toStartWith(
