@@ -2,10 +2,12 @@
  * The composition root: configuration → lock → store → server, and the signals that end it.
  *
  *   bun src/main.ts [config-file] [--directive value …]      the server
+ *   bun src/main.ts server [config-file] …                   the same
  *   bun src/main.ts check <dir>                              reads every byte of a data directory and reports
+ *   bun src/main.ts cli | cluster | bench …                  tools that talk to servers (src/tools)
  */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import packageJson from "../package.json" with { type: "json" };
 import { ByteBudget } from "./base/byte-budget.ts";
 import { SystemClock } from "./base/clock.ts";
@@ -29,6 +31,8 @@ import { startStandalone } from "./standalone-node.ts";
 /** A service manager may signal the whole process group, so one request to stop arrives twice. */
 const SECOND_SIGNAL_AFTER_MS = 500;
 const EXIT_FAILURE = 1;
+/** How the program is started, as help and hints show it: the launcher says what it is called. */
+const COMMAND = process.env["DKV_COMMAND"] ?? "bun src/main.ts";
 
 function loadConfig(argv: readonly string[]): Config {
   return Config.load({ argv, environment: process.env });
@@ -114,7 +118,14 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   );
 }
 
-/** Loaded only here: a server has no use for it. */
+/** What follows is loaded only when it is asked for: a server has no use for it. */
+async function runTool(argv: readonly string[]): Promise<void> {
+  const { runTool: run } = await import("./tools/run-tool.ts");
+  const { toolEnvironment } = await import("./tool-environment.ts");
+  const parts = { command: COMMAND, variables: process.env, random: Math.random };
+  process.exitCode = await run(argv, toolEnvironment(parts));
+}
+
 async function check(argv: readonly string[]): Promise<void> {
   const { runCheck } = await import("./check-command.ts");
   process.exitCode = runCheck(argv, {
@@ -122,16 +133,32 @@ async function check(argv: readonly string[]): Promise<void> {
     clock: new SystemClock(),
     stdout: process.stdout,
     stderr: process.stderr,
-    command: "bun src/main.ts",
+    command: COMMAND,
   });
 }
 
-async function main(argv: readonly string[]): Promise<void> {
-  if (argv[0] === "check") {
-    await check(argv.slice(1));
-    return;
+const SUBCOMMANDS: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
+  server: ([, ...argv]) => startServer(argv),
+  check: ([, ...argv]) => check(argv),
+  cli: runTool,
+  cluster: runTool,
+  bench: runTool,
+};
+
+function main(argv: readonly string[]): Promise<void> {
+  const [name = ""] = argv;
+  if (Object.hasOwn(SUBCOMMANDS, name)) return SUBCOMMANDS[name]!(argv);
+  if (/^[a-z]+$/.test(name) && !existsSync(name)) {
+    const names = Object.keys(SUBCOMMANDS).join(", ");
+    throw new StartupError(
+      `there is neither a command nor a configuration file '${name}'.\nCommands: ${names}; see ${COMMAND} --help`,
+    );
   }
-  const information = informationFor(argv, "bun src/main.ts", packageJson.version);
+  return startServer(argv);
+}
+
+async function startServer(argv: readonly string[]): Promise<void> {
+  const information = informationFor(argv, COMMAND, packageJson.version);
   if (information !== undefined) {
     process.stdout.write(information);
     return;

@@ -44,16 +44,21 @@ export function helpText(command: string): string {
     ([section, title]) => `${title}:\n${inSection(section).map(optionHelp).join("\n")}`,
   );
   return `dkv: a disk-backed key-value store that speaks the Redis protocol.
-A single node so far; replication is being built.
 
-Usage: ${command} [file | -] [--name value ...] [--name=value ...]
-       ${command} check <dir> [--json]
+Usage: ${command} [server] [file | -] [--name value ...] [--name=value ...]
+       ${command} <command> [arguments]
        ${command} --help | --version
 
   file   configuration in redis.conf's syntax; \`-\` reads it from standard input.
-  check  reads every byte of a data directory and reports, changing nothing; see check --help.
   --name any directive of that file; some take several values: --bind 127.0.0.1 ::1
          Sizes: 1k = 1000, 1kb = 1024, and m, mb, g, gb.
+
+Commands, each with its own --help:
+  server   the server, as without a command
+  cli      a client for terminals and scripts: ${command} cli -p 7000 GET key
+  cluster  status, nodes, slots, watch, failover, forget
+  bench    a quick measure of throughput and latency
+  check    reads every byte of a data directory and reports, changing nothing
 
 Environment:
   DKV_<NAME>       the same directives, dashes as underscores: DKV_PORT=7000, DKV_MIN_FREE_DISK=1gb

@@ -8,7 +8,6 @@
  */
 
 const toBytes = (text: string): string => Buffer.from(text, "utf8").toString("latin1");
-const fromBytes = (bytes: string): string => Buffer.from(bytes, "latin1").toString("utf8");
 
 const ESCAPES: Record<string, string> = { n: "\n", r: "\r", t: "\t", b: "\b", a: "\x07" };
 const HEX_PAIR = /^[0-9a-fA-F]{2}$/;
@@ -79,15 +78,20 @@ function scanArgument(line: string, start: number): Scanned | undefined {
 
 /** The arguments of one line; undefined when quotes do not balance or a closing quote touches more text. */
 export function splitArguments(text: string): string[] | undefined {
+  return splitArgumentBytes(text)?.map((argument) => argument.toString("utf8"));
+}
+
+/** The same for arguments that may hold any byte. */
+export function splitArgumentBytes(text: string): Buffer[] | undefined {
   const line = toBytes(text);
-  const out: string[] = [];
+  const out: Buffer[] = [];
   let at = 0;
   for (;;) {
     while (at < line.length && SPACE.test(line[at]!)) at++;
     if (at === line.length) return out;
     const argument = scanArgument(line, at);
     if (argument === undefined) return undefined;
-    out.push(fromBytes(argument.text));
+    out.push(Buffer.from(argument.text, "latin1"));
     at = argument.end;
   }
 }

@@ -98,8 +98,8 @@ export function readFileSource(file: string): Assignment[] {
 
 const VARIABLE_PREFIX = "DKV_";
 const FILE_SUFFIX = "_FILE";
-/** Used by the tests and by assertions, not settings. */
-const OTHER_VARIABLES = /^DKV_(INVARIANTS|TEST_.*|FUZZ_.*|MODEL_.*|BENCH_.*)$/;
+/** Used by tools, by the tests and by assertions, not settings. */
+const OTHER_VARIABLES = /^DKV_(COMMAND|CLI_.*|INVARIANTS|TEST_.*|FUZZ_.*|MODEL_.*|BENCH_.*)$/;
 /** Kubernetes sets such variables in every pod beside a service that is called dkv. */
 const SERVICE_LINK = /^DKV_(SERVICE_.*|PORT_\d+_.*)$/;
 const SERVICE_ADDRESS = /^(tcp|udp|sctp):\/\//;

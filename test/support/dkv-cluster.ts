@@ -24,6 +24,8 @@ export interface DkvClusterOptions {
   readonly spares?: number;
   readonly zookeepers?: 1 | 3;
   readonly flags?: readonly string[];
+  /** Nodes have an HTTP port, too. */
+  readonly hasHttp?: boolean;
 }
 
 /** Waits for `isDone`; throws with `what` and what `describe` says when it takes too long. */
@@ -42,13 +44,16 @@ export async function until(
 export class ClusterProcess {
   readonly port = freePort();
   readonly peerPort = freePort();
+  readonly httpPort = freePort();
   readonly directory: string;
   readonly #flags: readonly string[];
+  readonly #hasHttp: boolean;
   #child: Bun.Subprocess | undefined = undefined;
 
-  constructor(directory: string, flags: readonly string[]) {
+  constructor(directory: string, flags: readonly string[], hasHttp = false) {
     this.directory = directory;
     this.#flags = flags;
+    this.#hasHttp = hasHttp;
     mkdirSync(directory, { recursive: true });
   }
 
@@ -56,7 +61,8 @@ export class ClusterProcess {
   launch(flags: readonly string[] = []): void {
     const output = openSync(`${this.directory}.log`, "a");
     const words = [process.execPath, MAIN, "--port", `${this.port}`, "--dir", this.directory];
-    const own = ["--peer-port", `${this.peerPort}`, ...this.#flags, ...flags];
+    const http = this.#hasHttp ? ["--http-port", `${this.httpPort}`] : [];
+    const own = ["--peer-port", `${this.peerPort}`, ...http, ...this.#flags, ...flags];
     this.#child = Bun.spawn([...words, ...own], { stdout: output, stderr: output });
     closeSync(output);
   }
@@ -120,9 +126,11 @@ export class DkvCluster {
   readonly nodes: ClusterProcess[] = [];
   readonly #directory: string;
   readonly #flags: readonly string[];
+  readonly #hasHttp: boolean;
 
   private constructor(zookeeper: Zookeeper, options: DkvClusterOptions) {
     this.zookeeper = zookeeper;
+    this.#hasHttp = options.hasHttp === true;
     this.#directory = mkdtempSync(join(tmpdir(), "dkv-cluster-"));
     const servers = zookeeper.servers.map(({ clientPort }) => `127.0.0.1:${clientPort}`);
     this.#flags = [
@@ -151,7 +159,7 @@ export class DkvCluster {
   /** One more node, started. */
   add(): ClusterProcess {
     const name = `${this.nodes.length + 1}`;
-    const node = new ClusterProcess(join(this.#directory, name), this.#flags);
+    const node = new ClusterProcess(join(this.#directory, name), this.#flags, this.#hasHttp);
     this.nodes.push(node);
     node.launch();
     return node;

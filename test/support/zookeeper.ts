@@ -7,19 +7,14 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import * as net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { missingForZookeeper, zookeeperCommand } from "../../scripts/zookeeper-server.ts";
 
-const JARS = "/usr/share/java";
-const SERVER_JARS = ["zookeeper.jar", "slf4j-simple.jar"];
 const START_MS_MAX = 60_000;
 const TICK_MS = 200;
 
 /** Empty: real servers can be started here. Else what is missing. */
 export function whyNoZookeeper(): string {
-  if (Bun.which("java") === null) return "no java on the PATH";
-  const missing = SERVER_JARS.filter((jar) => !existsSync(join(JARS, jar)));
-  return missing.length === 0
-    ? ""
-    : `no ${missing.join(", ")} in ${JARS} (Debian: libzookeeper-java)`;
+  return missingForZookeeper();
 }
 
 /**
@@ -88,20 +83,12 @@ export class ZookeeperProcess {
 
   /** Does not wait until it serves. */
   launch(): void {
-    const command = [
-      ...this.place.under,
-      "java",
-      "-Xmx128m",
-      "-XX:+UseSerialGC",
-      "-XX:TieredStopAtLevel=1",
-      "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-      `-Dorg.slf4j.simpleLogger.logFile=${join(this.#directory, "log")}`,
-      "-Dzookeeper.forceSync=no",
-      "-cp",
-      SERVER_JARS.map((jar) => join(JARS, jar)).join(":"),
-      "org.apache.zookeeper.server.quorum.QuorumPeerMain",
-      join(this.#directory, "zoo.cfg"),
-    ];
+    const server = zookeeperCommand({
+      configFile: join(this.#directory, "zoo.cfg"),
+      logFile: join(this.#directory, "log"),
+      isDurable: false,
+    });
+    const command = [...this.place.under, ...server];
     this.#child = Bun.spawn(command, { stdout: "ignore", stderr: "ignore" });
   }
 

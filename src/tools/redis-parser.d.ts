@@ -1,9 +1,11 @@
-/** What tests use of redis-parser 3, which comes without types. */
+/** What is used of redis-parser 3, which comes without types. */
 declare module "redis-parser" {
   interface Options {
     readonly returnBuffers: boolean;
     returnReply(reply: Buffer[]): void;
     returnError(error: Error): void;
+    /** Bytes that are no reply. */
+    returnFatalError?(error: Error): void;
   }
 
   // biome-ignore lint/style/noDefaultExport: the package's own form.

@@ -1,0 +1,203 @@
+/**
+ * A cluster as an operator wants to see it: every replica set with its nodes, put together from what one node knows of
+ * the topology and what each node says of itself. Nodes that do not answer are there too, without figures.
+ *
+ *     CLUSTER SHARDS, CLUSTER NODES of one node ─┬─► sets, slots, epochs, roles, health
+ *     INFO of every node ────────────────────────┴─► keys, load, lag (its writer knows it)
+ */
+import { infoFields, listOf, mapOf, type ReplyValue, textOf } from "./reply-value.ts";
+import { type Address, type ClientOptions, errorOf, RespClient } from "./resp-client.ts";
+import { CLIENT_SLOTS_PER_SLOT } from "./slot-report.ts";
+import { ToolError } from "./tool-error.ts";
+
+export interface SlotSpan {
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface NodePicture extends Address {
+  readonly id: string;
+  readonly role: "writer" | "replica";
+  /** As CLUSTER SHARDS says: online, loading, fail. */
+  readonly health: string;
+  /** Whether it has answered just now. */
+  readonly isReachable: boolean;
+  /** Member or learner, as its writer says; empty: not known. */
+  readonly kind: string;
+  /** Frames that it does not durably have yet; undefined: not known, or the writer itself. */
+  readonly lagFrames: number | undefined;
+  /** Fields of INFO; empty when it has not answered. */
+  readonly info: ReadonlyMap<string, string>;
+}
+
+export interface SetPicture {
+  readonly id: string;
+  readonly epoch: number;
+  readonly slots: readonly SlotSpan[];
+  /** The writer first. */
+  readonly nodes: readonly NodePicture[];
+}
+
+export interface ClusterPicture {
+  readonly isOk: boolean;
+  readonly epoch: number;
+  readonly slotsServed: number;
+  readonly sets: readonly SetPicture[];
+}
+
+export const SLOTS = 1024;
+const NODE_MS = 2000;
+const SECTIONS = "server clients memory stats replication keyspace dkv".split(" ");
+
+/** Fields of `id=…,lag_frames=…` lines of INFO dkv. */
+function replicaFields(info: ReadonlyMap<string, string>): ReadonlyMap<string, string>[] {
+  const replicas = [...info].filter(([name]) => /^cluster_replica\d+$/.test(name));
+  return replicas.map(
+    ([, value]) => new Map(value.split(",").map((pair) => pair.split("=") as [string, string])),
+  );
+}
+
+/** Keeps a connection to every node that answers, for pictures that are taken again and again. */
+export class ClusterCamera {
+  readonly #entry: Address;
+  readonly #options: ClientOptions;
+  readonly #clients = new Map<string, RespClient>();
+
+  constructor(entry: Address, options: ClientOptions) {
+    this.#entry = entry;
+    this.#options = { connectMs: NODE_MS, ...options };
+  }
+
+  /** Throws ToolError when no node answers, or the server is not in a cluster. */
+  async take(): Promise<ClusterPicture> {
+    const guide = await this.#guide();
+    const reply = await guide.request(["CLUSTER", "SHARDS"]);
+    if (errorOf(reply)?.includes("cluster support disabled") === true) {
+      throw new ToolError("the server is not a node of a cluster", {
+        hint: "A node is started with --cluster-enabled yes --zookeeper host:port.",
+      });
+    }
+    const shards = listOf(reply);
+    const nodesText = textOf(await guide.request(["CLUSTER", "NODES"]));
+    const clusterInfo = infoFields(textOf(await guide.request(["CLUSTER", "INFO"])));
+    const epochs = epochsOf(nodesText);
+    const sets = await Promise.all(shards.map((shard) => this.#set(shard, epochs)));
+    const slotsServed = sets.filter(isServed).reduce((sum, set) => sum + slotCount(set), 0);
+    return {
+      isOk: slotsServed === SLOTS && clusterInfo.get("cluster_state") === "ok",
+      epoch: Number(clusterInfo.get("cluster_current_epoch")),
+      slotsServed,
+      sets: sets.toSorted((a, b) => firstSlot(a) - firstSlot(b)),
+    };
+  }
+
+  /** A connection to the node, opened if there is none. Throws ToolError when it does not answer. */
+  async clientOf(address: Address): Promise<RespClient> {
+    const name = `${address.host} ${address.port}`;
+    let client = this.#clients.get(name);
+    if (client === undefined || client.isClosed) {
+      client = await RespClient.open(address, this.#options);
+      this.#clients.set(name, client);
+    }
+    return client;
+  }
+
+  close(): void {
+    for (const client of this.#clients.values()) client.close();
+  }
+
+  /** The node that was named, or when it is gone any other that is known. */
+  async #guide(): Promise<RespClient> {
+    try {
+      return await this.clientOf(this.#entry);
+    } catch (error) {
+      const other = [...this.#clients.values()].find((client) => !client.isClosed);
+      if (other === undefined) throw error;
+      return other;
+    }
+  }
+
+  async #set(shard: ReplyValue, epochs: ReadonlyMap<string, number>): Promise<SetPicture> {
+    const fields = mapOf(shard);
+    const described = (fields.get("nodes") as readonly ReplyValue[]).map(mapOf);
+    const infos = await Promise.all(described.map((node) => this.#infoOf(node)));
+    const writerAt = described.findIndex((node) => node.get("role") === "master");
+    const known = new Map(
+      replicaFields(infos[writerAt] ?? new Map()).map((each) => [each.get("id")!, each]),
+    );
+    const nodes = described.map((node, at): NodePicture => {
+      const id = `${node.get("id")}`;
+      const seen = known.get(id);
+      return {
+        ...{ id, host: `${node.get("ip")}`, port: Number(node.get("port")) },
+        role: at === writerAt ? "writer" : "replica",
+        health: `${node.get("health")}`,
+        isReachable: infos[at]!.size > 0,
+        kind: at === writerAt ? "member" : (seen?.get("kind") ?? ""),
+        lagFrames: seen === undefined ? undefined : Number(seen.get("lag_frames")),
+        info: infos[at]!,
+      };
+    });
+    const id = infos.map((info) => info.get("cluster_set_id")).find((each) => each) ?? "";
+    const epoch = epochs.get(nodes[0]?.id ?? "") ?? 0;
+    return { id, epoch, slots: spansOf(fields.get("slots")), nodes };
+  }
+
+  /** Empty when the node does not answer in time. */
+  async #infoOf(node: ReadonlyMap<string, ReplyValue>): Promise<ReadonlyMap<string, string>> {
+    const late = Promise.withResolvers<ReadonlyMap<string, string>>();
+    const timer = this.#options.clock.after(NODE_MS, () => late.resolve(new Map()));
+    try {
+      return await Promise.race([this.#ask(node), late.promise]);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  async #ask(node: ReadonlyMap<string, ReplyValue>): Promise<ReadonlyMap<string, string>> {
+    try {
+      const address = { host: `${node.get("ip")}`, port: Number(node.get("port")) };
+      const client = await this.clientOf(address);
+      return infoFields(textOf(await client.request(["INFO", ...SECTIONS])));
+    } catch (error) {
+      if (error instanceof ToolError) return new Map();
+      throw error;
+    }
+  }
+}
+
+/** Documents may still name a writer that is gone, or that has just been started anew: it must say so itself. */
+function isServed({ nodes }: SetPicture): boolean {
+  return nodes.some(({ role, info }) => role === "writer" && info.get("role") === "master");
+}
+
+function slotCount({ slots }: SetPicture): number {
+  return slots.reduce((sum, { start, end }) => sum + end - start + 1, 0);
+}
+
+function firstSlot({ slots }: SetPicture): number {
+  return slots[0]?.start ?? SLOTS;
+}
+
+function spansOf(value: ReplyValue | undefined): SlotSpan[] {
+  const bounds = Array.isArray(value) ? value.map(Number) : [];
+  return Array.from({ length: bounds.length / 2 }, (_, at) => ({
+    start: bounds[2 * at]! / CLIENT_SLOTS_PER_SLOT,
+    end: (bounds[2 * at + 1]! + 1) / CLIENT_SLOTS_PER_SLOT - 1,
+  }));
+}
+
+/** Epochs of nodes' sets, from CLUSTER NODES. */
+function epochsOf(text: string): ReadonlyMap<string, number> {
+  const lines = text.split("\n").filter((line) => line !== "");
+  return new Map(
+    lines.map((line) => {
+      const words = line.split(" ");
+      return [words[0]!, Number(words[6])];
+    }),
+  );
+}
+
+export function allNodes(picture: ClusterPicture): NodePicture[] {
+  return picture.sets.flatMap(({ nodes }) => nodes);
+}
