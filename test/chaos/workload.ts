@@ -111,9 +111,12 @@ function unpadded(text: string): string {
 export function wordsOf({ key, call }: Step): string[] {
   switch (call.kind) {
     case "get":
+    case "look":
       return ["GET", key];
     case "set":
       return ["SET", key, padded(call.value)];
+    case "setpx":
+      return ["SET", key, call.value, "PX", `${call.ms}`];
     case "setnx":
       return ["SET", key, call.value, "NX"];
     case "del":
