@@ -97,6 +97,7 @@ export class ClusterNode {
   /** Told when a handover has ended: whether the role was given away. */
   #onHandedOver: ((isDone: boolean) => void) | undefined = undefined;
   #isHandingOver = false;
+  #isStopped = false;
 
   private constructor(options: ClusterNodeOptions, joined: JoinedCluster, log: StoreLog) {
     this.#options = options;
@@ -129,7 +130,11 @@ export class ClusterNode {
       ...{ coordinator, clock, logger, shape },
       clusterId: joined.clusterId,
       node: { nodeId, incarnation },
-      onSet: (setId) => this.#join(setId),
+      formerSet: joined.file.state.setId,
+      onSet: (setId) => {
+        // Before a frame of the set can be in the log.
+        joined.file.enter(setId).then(() => this.#join(setId), options.events.onFatal);
+      },
     });
   }
 
@@ -190,6 +195,7 @@ export class ClusterNode {
 
   /** Leaves everything synced. Nothing may run on the store. */
   async stop(): Promise<void> {
+    this.#isStopped = true;
     this.#registration.stop();
     this.#formation.stop();
     this.#reader.setServing(undefined);
@@ -207,6 +213,7 @@ export class ClusterNode {
   }
 
   #join(setId: string): void {
+    if (this.#isStopped) return;
     const { coordinator, clock, logger, replication, events } = this.#options;
     const { file } = this.#joined;
     const { nodeId, incarnation, promise } = file.state;

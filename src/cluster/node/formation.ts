@@ -78,6 +78,8 @@ export interface FormationOptions {
   readonly clusterId: string;
   readonly node: Member;
   readonly shape: SetShape;
+  /** The set whose data the node has, empty: none. It belongs to no other one, whoever lacks a node. */
+  readonly formerSet: string;
   /** Once. */
   onSet(setId: string): void;
 }
@@ -96,6 +98,7 @@ export class Formation {
   #isLooking = false;
   #isChanged = false;
   #isOver = false;
+  #hasComplained = false;
 
   constructor(options: FormationOptions) {
     this.#options = options;
@@ -136,10 +139,38 @@ export class Formation {
       sets.map(({ document }) => document),
       node.nodeId,
     );
-    if (own !== undefined) return own.id;
+    if (own !== undefined) return this.#isOpenTo(own.id) ? own.id : undefined;
     const present = await this.#readPresent();
     if (present === undefined) return undefined;
     return sets.length === 0 ? await this.#form(present) : await this.#join(sets, present);
+  }
+
+  #setToJoin(
+    sets: readonly ReplicaSetDocument[],
+    present: ReadonlySet<string>,
+  ): ReplicaSetDocument | undefined {
+    const { formerSet } = this.#options;
+    if (formerSet === "") return setInNeed(sets, present);
+    const former = sets.find(({ id }) => id === formerSet);
+    if (former === undefined) this.#complain();
+    return former;
+  }
+
+  #isOpenTo(setId: string): boolean {
+    const { formerSet } = this.#options;
+    if (formerSet === "" || formerSet === setId) return true;
+    this.#complain();
+    return false;
+  }
+
+  #complain(): void {
+    if (this.#hasComplained) return;
+    this.#hasComplained = true;
+    const { logger, formerSet } = this.#options;
+    logger.error(
+      { set: formerSet },
+      "the directory holds data of a replica set that this node has no place in: start it on an empty one",
+    );
   }
 
   /** Undefined: not all of them can be read now. */
@@ -205,7 +236,7 @@ export class Formation {
   async #join(sets: readonly KnownSet[], present: readonly Member[]): Promise<string | undefined> {
     const { coordinator, node, logger } = this.#options;
     const documents = sets.map(({ document }) => document);
-    const needy = setInNeed(documents, new Set(present.map(({ nodeId }) => nodeId)));
+    const needy = this.#setToJoin(documents, new Set(present.map(({ nodeId }) => nodeId)));
     const known = sets.find(({ document }) => document === needy);
     if (known === undefined) return undefined;
     const learners = [...known.document.learners, node];

@@ -28,6 +28,8 @@ const contentSchema = z.strictObject({
   nodeId: id,
   /** The cluster that the directory's data belongs to. */
   clusterId: id,
+  /** The replica set whose log and tables they are; empty: of none yet. */
+  setId: z.union([z.literal(""), id]),
   incarnation: z.int().min(1),
   promise: z.strictObject({ epoch: count, leaseMs: count }),
   bootId: z.uuid(),
@@ -67,7 +69,7 @@ export class MemberFile {
     ids: Pick<MemberState, "nodeId" | "clusterId" | "bootId">,
   ): MemberFile {
     const promise = { epoch: 0, leaseMs: 0 };
-    const state = { ...ids, incarnation: 1, promise, isExposed: false };
+    const state = { ...ids, setId: "", incarnation: 1, promise, isExposed: false };
     return new MemberFile(fileSystem, directory, state);
   }
 
@@ -104,6 +106,12 @@ export class MemberFile {
     assert(promise.epoch >= this.#state.promise.epoch, "a promise that shrinks");
     assert(promise.leaseMs >= this.#state.promise.leaseMs, "a lease that is forgotten");
     return this.#replace({ ...this.#state, promise });
+  }
+
+  /** The directory's data is this set's from now on. */
+  async enter(setId: string): Promise<void> {
+    assert(this.#state.setId === "" || this.#state.setId === setId, "data of another replica set");
+    if (this.#state.setId !== setId) await this.#replace({ ...this.#state, setId });
   }
 
   /** Before appendfsync becomes everysec or no; and, with false, when all that was acknowledged is synced. */
@@ -157,9 +165,9 @@ export function parseMemberState(path: string, bytes: Buffer): MemberState {
 
 /** Over the fields in the schema's order, which is the one that parsing gives. */
 function checksumOf(content: MemberState): string {
-  const { nodeId, clusterId, incarnation, promise, bootId, isExposed } = content;
+  const { nodeId, clusterId, setId, incarnation, promise, bootId, isExposed } = content;
   const { epoch, leaseMs } = promise;
-  const fields = [nodeId, clusterId, incarnation, epoch, leaseMs, bootId, isExposed];
+  const fields = [nodeId, clusterId, setId, incarnation, epoch, leaseMs, bootId, isExposed];
   return xxh64(Buffer.from(JSON.stringify(fields)))
     .toString(16)
     .padStart(16, "0");

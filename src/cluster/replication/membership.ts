@@ -19,6 +19,9 @@
 import type { ReplicaSetDocument } from "./document-register.ts";
 import { isSameMember, type Member } from "./quorum.ts";
 
+/** Far fewer than a document can hold (documents.ts). */
+const LEARNERS_MAX = 16;
+
 /** What the writer knows of a node. */
 export interface NodeState {
   /** As the node last said; 0: nothing in this epoch. */
@@ -119,6 +122,12 @@ function changed(
   if (leaves !== undefined && leaves.nodeId !== joins?.nodeId) {
     const incarnation = Math.max(leaves.incarnation, stateOf(leaves.nodeId).incarnation);
     learners.push({ nodeId: leaves.nodeId, incarnation });
+  }
+  // Nodes that are gone for good would fill the document; one that returns begins as a learner again.
+  if (learners.length > LEARNERS_MAX) {
+    const silence = (each: Member) => stateOf(each.nodeId).silentMs;
+    const longest = learners.toSorted((a, b) => silence(b) - silence(a))[0]!;
+    learners.splice(learners.indexOf(longest), 1);
   }
   return { ...document, members, learners };
 }

@@ -28,7 +28,7 @@ class FormingWorld extends CoordinatedWorld {
     this.makeFolders();
   }
 
-  add(shape: SetShape): FormingNode {
+  add(shape: SetShape, formerSet = ""): FormingNode {
     const coordinator = this.connect();
     const { clock, logger } = this;
     const nodeId = nodeIdOf(this.nodes.length + 1);
@@ -42,7 +42,7 @@ class FormingWorld extends CoordinatedWorld {
       newNonce: () => this.nonce(),
     });
     const formation = new Formation({
-      ...{ coordinator, clock, logger, clusterId: CLUSTER, shape },
+      ...{ coordinator, clock, logger, clusterId: CLUSTER, shape, formerSet },
       node: { nodeId, incarnation: 1 },
       onSet: (setId) => {
         expect(node.setId).toBeUndefined();
@@ -120,6 +120,20 @@ describe("nodes", () => {
     world.until("placed", () => spare.setId !== undefined);
     expect(world.sets[0]!.learners).toEqual([{ nodeId: nodeIdOf(4), incarnation: 1 }]);
     expect(world.sets[0]!.members.length).toBe(3);
+  });
+
+  test("with the data of a set go back to that one only, whoever lacks a node", () => {
+    const world = new FormingWorld(SEED);
+    for (let at = 0; at < 3; at++) world.add(shape);
+    world.until("placed", () => world.placed === 3);
+    world.nodes[0]!.registration.stop();
+    world.nodes[0]!.coordinator.stall();
+    const foreign = world.add(shape, "f".repeat(40));
+    world.pass(2 * SESSION_MS);
+    expect(foreign.setId).toBeUndefined();
+    const returned = world.add(shape, world.sets[0]!.id);
+    world.until("placed", () => returned.setId === world.sets[0]!.id);
+    expect(world.sets[0]!.learners).toEqual([{ nodeId: nodeIdOf(5), incarnation: 1 }]);
   });
 
   test(`form the sets once, whatever becomes of their requests (DKV_TEST_SEED=${SEED})`, () => {

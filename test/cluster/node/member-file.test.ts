@@ -119,9 +119,22 @@ describe("the incarnation", () => {
   });
 });
 
+test("the data is one set's for ever", () => {
+  const machine = new Machine(new SimRandom(SEED));
+  const file = openOrCreate(machine, { isAlive: true });
+  file.begin({ bootId: BOOT, isExposed: false });
+  void file.enter("a".repeat(40));
+  machine.scheduler.runUntilDone(() => false, 100_000);
+  machine.disk.losePower();
+  const again = openOrCreate(machine, { isAlive: true });
+  expect(again.state.setId).toBe("a".repeat(40));
+  expect(again.enter("b".repeat(40))).rejects.toThrow("data of another replica set");
+});
+
 describe("the file", () => {
   const state: MemberState = {
     ...IDS,
+    setId: "5e7".padEnd(40, "0"),
     incarnation: 7,
     promise: { epoch: 12, leaseMs: 1000 },
     isExposed: true,

@@ -84,3 +84,15 @@ test("a member whose frames are gone from the log leaves before it gets a checkp
   const states = { a: at(110), b: at(110), c: at(3, { needsCheckpoint: true }) };
   expect(namesOf(nextMembership(view("abc", "", states)))).toBe("a1 b1");
 });
+
+test("nodes that are gone for good do not fill the document: of many learners the one that is silent longest goes", () => {
+  const learners = "defghijklmnopqrs";
+  const states = Object.fromEntries(
+    [...learners].map((name, index) => [name, at(0, { silentMs: 10_000 + index })]),
+  );
+  const next = nextMembership(
+    view("abc", learners, { ...states, a: at(110), b: at(100), c: at(100, silent) }),
+  );
+  expect(namesOf(next)).toBe("a1 b1");
+  expect(next!.learners.map(({ nodeId }) => nodeId).join("")).toBe("defghijklmnopqrc");
+});
