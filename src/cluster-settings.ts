@@ -19,8 +19,8 @@ const SECRET_BYTES_MIN = 16;
 /** A frame is as long as a segment at most. */
 const SEGMENT_BYTES_MAX = 64 * 1024 * 1024;
 
-export interface ClusterSettings {
-  readonly zookeeper: ZookeeperAddress;
+/** What a node needs to know, whoever coordinates it. */
+export interface NodeSettings {
   readonly shape: SetShape;
   readonly replication: ReplicationOptions;
   /** Empty: none. */
@@ -34,6 +34,10 @@ export interface ClusterSettings {
     readonly peerPort: number;
     readonly hostname: string;
   };
+}
+
+export interface ClusterSettings extends NodeSettings {
+  readonly zookeeper: ZookeeperAddress;
 }
 
 export interface Surroundings {

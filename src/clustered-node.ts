@@ -9,6 +9,7 @@
  */
 import type { Logger } from "./base/logger.ts";
 import type { Coordinator } from "./cluster/coordination/coordinator.ts";
+import type { CurrentTopology } from "./cluster/current-topology.ts";
 import { ClusterNode } from "./cluster/node/cluster-node.ts";
 import { forgetNode } from "./cluster/node/forget-node.ts";
 import { ReplicationView } from "./cluster/node/replication-view.ts";
@@ -16,7 +17,7 @@ import { TransportPeers } from "./cluster/node/transport-peers.ts";
 import type { ReplicationOptions } from "./cluster/replication/options.ts";
 import { SocketTransport } from "./cluster/transport/socket-transport.ts";
 import { WatchedTransport } from "./cluster/transport/watched-transport.ts";
-import type { ClusterSettings } from "./cluster-settings.ts";
+import type { NodeSettings } from "./cluster-settings.ts";
 import {
   BudgetKeeper,
   type NodeParts,
@@ -54,7 +55,7 @@ export class ClusteredNode implements RunningNode {
   /** Waits for the coordinator. Throws StartupError when the directory must not take part, or a port is taken. */
   static async start(
     parts: NodeParts,
-    settings: ClusterSettings,
+    settings: NodeSettings,
     coordinator: Coordinator,
   ): Promise<ClusteredNode> {
     const node = new ClusteredNode(parts);
@@ -75,6 +76,10 @@ export class ClusteredNode implements RunningNode {
     return this.#node.member;
   }
 
+  get topology(): CurrentTopology {
+    return this.#node.topology;
+  }
+
   /** Hands over, if this is the writer; clients that are in the middle of something are answered. */
   async stop(): Promise<void> {
     this.#keeper.stop();
@@ -84,7 +89,7 @@ export class ClusteredNode implements RunningNode {
     this.#transport.stop();
   }
 
-  async #start(settings: ClusterSettings, coordinator: Coordinator): Promise<void> {
+  async #start(settings: NodeSettings, coordinator: Coordinator): Promise<void> {
     const { clock, config, fileSystem, directory, host, plan, random, onFatal } = this.#parts;
     const { shape, replication, announced } = settings;
     this.#parts.config.freeze("appendfsync", FIXED_POLICY);
@@ -121,7 +126,7 @@ export class ClusteredNode implements RunningNode {
 
   #openPeerPort(
     identity: ClusterNode["identity"],
-    { secret, peerAddress }: ClusterSettings,
+    { secret, peerAddress }: NodeSettings,
   ): TransportPeers {
     const { clock, random, onFatal } = this.#parts;
     const logger = this.#log;

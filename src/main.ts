@@ -4,13 +4,16 @@
  *   bun src/main.ts [config-file] [--directive value …]      the server
  *   bun src/main.ts server [config-file] …                   the same
  *   bun src/main.ts check <dir>                              reads every byte of a data directory and reports
+ *   bun src/main.ts playground                               a cluster in this process, to try things out
  *   bun src/main.ts cli | cluster | bench …                  tools that talk to servers (src/tools)
  */
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
 import { ByteBudget } from "./base/byte-budget.ts";
-import { SystemClock } from "./base/clock.ts";
+import { type Clock, SystemClock } from "./base/clock.ts";
 import { DirectoryLock } from "./base/directory-lock.ts";
 import { CorruptionError, DiskError, StartupError } from "./base/errors.ts";
 import { DiskFileSystem } from "./base/file-system.ts";
@@ -63,6 +66,22 @@ async function openHttpPort(options: HttpPortOptions): Promise<HttpPort | undefi
   return new HttpPort(options);
 }
 
+/** `stop` is called once; who asks again later does not want to wait. What asks for it, besides signals. */
+function onStopRequest(clock: Clock, stop: () => void): () => void {
+  let sinceMs = 0;
+  const request = (): void => {
+    if (sinceMs === 0) {
+      sinceMs = clock.monotonicMs();
+      stop();
+    } else if (clock.monotonicMs() - sinceMs > SECOND_SIGNAL_AFTER_MS) process.exit(EXIT_FAILURE);
+  };
+  process.on("SIGTERM", request);
+  process.on("SIGINT", request);
+  return request;
+}
+
+const randomBytes = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes));
+
 async function serve(config: Config, logger: RootLogger): Promise<void> {
   const clock = new SystemClock();
   const fileSystem = new DiskFileSystem();
@@ -78,14 +97,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   };
   const http = await openHttpPort({ config, clock, logger: logger.child("http"), onFatal });
   let node: RunningNode | undefined;
-  let stoppingSinceMs = 0;
   const stop = async (): Promise<void> => {
-    if (stoppingSinceMs !== 0) {
-      if (clock.monotonicMs() - stoppingSinceMs > SECOND_SIGNAL_AFTER_MS)
-        process.exit(EXIT_FAILURE);
-      return;
-    }
-    stoppingSinceMs = clock.monotonicMs();
     log.info({}, "stopping");
     // Probes say so until the end.
     await http?.drain();
@@ -96,11 +108,9 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     log.info({}, "stopped");
     process.exit(0);
   };
-  const requestStop = (): void => {
+  const requestStop = onStopRequest(clock, () => {
     stop().catch(onFatal);
-  };
-  process.on("SIGTERM", requestStop);
-  process.on("SIGINT", requestStop);
+  });
   process.on("SIGHUP", () => logger.reopen());
   node = await startNode(config, {
     ...{ config, logger, clock, fileSystem, directory, plan, onFatal },
@@ -108,7 +118,7 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     largeBytes: new ByteBudget(plan.clientBytes),
     host: new SystemHost(),
     processMemory: new SystemProcessMemory(),
-    random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
+    random: randomBytes,
     onShutdown: requestStop,
   });
   http?.serve(node.server);
@@ -137,12 +147,29 @@ async function check(argv: readonly string[]): Promise<void> {
   });
 }
 
+/** Loaded only here, too. Ends the process: what the nodes have begun may outlive them. */
+async function playground(argv: readonly string[]): Promise<never> {
+  const { runPlayground } = await import("./playground-command.ts");
+  const clock = new SystemClock();
+  const status = await runPlayground(argv, {
+    ...{ clock, fileSystem: new DiskFileSystem(), host: new SystemHost(), random: randomBytes },
+    processMemory: new SystemProcessMemory(),
+    ...{ stdout: process.stdout, stderr: process.stderr, command: COMMAND },
+    makeTemporaryDirectory: () => mkdtempSync(join(tmpdir(), "dkv-playground-")),
+    removeDirectory: (path) => rmSync(path, { recursive: true, force: true }),
+    onStop: (listener) => onStopRequest(clock, listener),
+    onLine: (listener) => process.stdin.on("data", listener),
+  });
+  process.exit(status);
+}
+
 const SUBCOMMANDS: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
   server: ([, ...argv]) => startServer(argv),
   check: ([, ...argv]) => check(argv),
   cli: runTool,
   cluster: runTool,
   bench: runTool,
+  playground: ([, ...argv]) => playground(argv),
 };
 
 function main(argv: readonly string[]): Promise<void> {

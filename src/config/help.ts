@@ -54,11 +54,12 @@ Usage: ${command} [server] [file | -] [--name value ...] [--name=value ...]
          Sizes: 1k = 1000, 1kb = 1024, and m, mb, g, gb.
 
 Commands, each with its own --help:
-  server   the server, as without a command
-  cli      a client for terminals and scripts: ${command} cli -p 7000 GET key
-  cluster  status, nodes, slots, watch, failover, forget
-  bench    a quick measure of throughput and latency
-  check    reads every byte of a data directory and reports, changing nothing
+  server      the server, as without a command
+  cli         a client for terminals and scripts: ${command} cli -p 7000 GET key
+  cluster     status, nodes, slots, watch, failover, forget
+  bench       a quick measure of throughput and latency
+  check       reads every byte of a data directory and reports, changing nothing
+  playground  a cluster in this process, to try things out
 
 Environment:
   DKV_<NAME>       the same directives, dashes as underscores: DKV_PORT=7000, DKV_MIN_FREE_DISK=1gb

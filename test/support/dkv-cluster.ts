@@ -41,6 +41,30 @@ export async function until(
   }
 }
 
+/** Commands on one connection, sent together. Fewer replies than commands: nobody answers there. */
+export async function askAll(
+  port: number,
+  commands: readonly (readonly string[])[],
+): Promise<ReplyValue[]> {
+  const replies: ReplyValue[] = [];
+  try {
+    const connection = await RawConnection.open(port);
+    try {
+      for (const words of commands) connection.send(encodeRequest(words));
+      while (replies.length < commands.length) {
+        const reply = await connection.reply();
+        if (reply === undefined) break;
+        replies.push(decodeReply(reply, 0)[0]);
+      }
+    } finally {
+      connection.close();
+    }
+  } catch {
+    // As a client sees it: no connection.
+  }
+  return replies;
+}
+
 export class ClusterProcess {
   readonly port = freePort();
   readonly peerPort = freePort();
@@ -101,23 +125,7 @@ export class ClusterProcess {
 
   /** Commands on one connection, sent together. Fewer replies than commands: the node does not answer. */
   async pipeline(commands: readonly (readonly string[])[]): Promise<ReplyValue[]> {
-    const replies: ReplyValue[] = [];
-    try {
-      const connection = await RawConnection.open(this.port);
-      try {
-        for (const words of commands) connection.send(encodeRequest(words));
-        while (replies.length < commands.length) {
-          const reply = await connection.reply();
-          if (reply === undefined) break;
-          replies.push(decodeReply(reply, 0)[0]);
-        }
-      } finally {
-        connection.close();
-      }
-    } catch {
-      // As a client sees it: no connection.
-    }
-    return replies;
+    return await askAll(this.port, commands);
   }
 }
 
