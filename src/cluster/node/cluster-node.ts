@@ -30,6 +30,8 @@ import { StoreLog, type StoreLogOptions } from "./store-log.ts";
 import { TopologyReader } from "./topology-reader.ts";
 
 const NONCE_BYTES = 16;
+/** From a handover to the successor's service, many times over: nobody may come, when all nodes are told to stop. */
+const SUCCESSION_MS_MAX = 2000;
 
 export interface PeerReceiver extends Pick<SetMember, "receive" | "onLink"> {
   /** Parts of a message for checkpoints; borrowed until it returns. */
@@ -98,6 +100,8 @@ export class ClusterNode {
   #onHandedOver: ((isDone: boolean) => void) | undefined = undefined;
   #isHandingOver = false;
   #isStopped = false;
+  /** Told of each document while this node, no writer any more, waits for the next one. */
+  #onSuccessor: ((document: ReplicaSetDocument) => void) | undefined = undefined;
 
   private constructor(options: ClusterNodeOptions, joined: JoinedCluster, log: StoreLog) {
     this.#options = options;
@@ -182,15 +186,21 @@ export class ClusterNode {
     return this.#checkpoints.status;
   }
 
-  /** Gives the writer role away, to `successor` or to whoever is furthest; false: there is nobody who can take it. */
-  handOver(successor?: string): Promise<boolean> {
+  /**
+   * Gives the writer role away, to `successor` or to whoever is furthest; false: there is nobody who can take it.
+   * Resolves when the other one serves, or should: until then it may need this node's seal, and its copy.
+   */
+  async handOver(successor?: string): Promise<boolean> {
     const member = this.#member;
-    if (member?.isServing !== true) return Promise.resolve(false);
-    return new Promise((resolve) => {
+    if (member?.isServing !== true) return false;
+    const epoch = this.#document?.epoch ?? 0;
+    const isDone = await new Promise<boolean>((resolve) => {
       this.#onHandedOver = resolve;
       member.handOver(successor);
       if (!this.#isHandingOver) this.#endHandover(false);
     });
+    if (isDone) await this.#untilSucceeded(epoch);
+    return isDone;
   }
 
   /** Leaves everything synced. Nothing may run on the store. */
@@ -206,6 +216,18 @@ export class ClusterNode {
     await this.#options.coordinator.close();
     await this.#log.close();
     await this.#joined.file.setExposed(false);
+  }
+
+  #untilSucceeded(epoch: number): Promise<void> {
+    return new Promise((resolve) => {
+      const deadline = this.#options.clock.after(SUCCESSION_MS_MAX, resolve);
+      this.#onSuccessor = (document) => {
+        if (document.epoch <= epoch || document.phase !== "ACTIVE") return;
+        deadline.cancel();
+        resolve();
+      };
+      if (this.#document !== undefined) this.#onSuccessor(this.#document);
+    });
   }
 
   #newNonce(): string {
@@ -262,6 +284,7 @@ export class ClusterNode {
     this.#document = document;
     this.#reader.noteOwnSet(document, version);
     this.#showPeers();
+    this.#onSuccessor?.(document);
     this.#options.events.onDocument(document, version);
   }
 
