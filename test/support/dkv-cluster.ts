@@ -22,6 +22,8 @@ export interface DkvClusterOptions {
   readonly writeQuorum: number;
   /** Nodes beyond sets × nodesPerSet. */
   readonly spares?: number;
+  /** Nodes that are not there yet: nothing is served, and nothing waited for, until a test adds them. */
+  readonly absent?: number;
   readonly zookeepers?: 1 | 3;
   readonly flags?: readonly string[];
   /** Nodes have an HTTP port, too. */
@@ -131,7 +133,9 @@ export class ClusterProcess {
 
 export class DkvCluster {
   readonly zookeeper: Zookeeper;
+  /** Without those that a test has given up for good. */
   readonly nodes: ClusterProcess[] = [];
+  #added = 0;
   readonly #directory: string;
   readonly #flags: readonly string[];
   readonly #hasHttp: boolean;
@@ -154,9 +158,9 @@ export class DkvCluster {
     const zookeeper = await Zookeeper.start(options.zookeepers ?? 1);
     const cluster = new DkvCluster(zookeeper, options);
     try {
-      const count = options.sets * options.nodesPerSet + (options.spares ?? 0);
-      for (let index = 0; index < count; index++) cluster.add();
-      await cluster.untilServing();
+      const { sets, nodesPerSet, spares = 0, absent = 0 } = options;
+      for (let left = sets * nodesPerSet + spares - absent; left > 0; left--) cluster.add();
+      if (absent === 0) await cluster.untilServing();
     } catch (error) {
       await cluster.stop();
       throw error;
@@ -166,7 +170,7 @@ export class DkvCluster {
 
   /** One more node, started. */
   add(): ClusterProcess {
-    const name = `${this.nodes.length + 1}`;
+    const name = `${++this.#added}`;
     const node = new ClusterProcess(join(this.#directory, name), this.#flags, this.#hasHttp);
     this.nodes.push(node);
     node.launch();
