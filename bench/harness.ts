@@ -182,6 +182,10 @@ export class ServerProcess {
     return this.kind.name;
   }
 
+  get isRunning(): boolean {
+    return this.#process?.exitCode === null && this.#process.signalCode === null;
+  }
+
   /** Starts the process on its directory, fresh or not, and waits for PONG. */
   async launch(): Promise<void> {
     const logPath = `${this.options.directory}.log`;

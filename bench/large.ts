@@ -171,7 +171,7 @@ class LargeRun {
       port: this.#server.port,
       connections: this.#options.connections,
       ...{ pipeline: PIPELINE, keyPrefix: KEY_PREFIX, valueBytes: VALUE_BYTES },
-      ...{ workload, seconds, checksStamps: true },
+      ...{ workload, seconds, checksStamps: true, waitReplicas: 0 },
     };
   }
 

@@ -1,11 +1,13 @@
 /**
- * Entry of all load benchmarks: `bench` (against redis-server), `bench ycsb`, `bench large`, `bench noisy`.
+ * Entry of all load benchmarks: `bench` (against redis-server), `bench ycsb`, `bench large`, `bench noisy`,
+ * `bench cluster`.
  *
  * Without arguments it runs the canonical comparison. Exit status: 0, or 1 when `--assert` is given and a budget was
  * missed, or 2 when the benchmark could not run.
  */
 
 import { Command, InvalidArgumentError, Option } from "commander";
+import { CLUSTER_PARTS, type ClusterPart, cluster } from "./cluster/cluster.ts";
 import { CANONICAL_WORKLOADS, compare } from "./compare/compare.ts";
 import { type FsyncPolicy, SetupError } from "./harness.ts";
 import { large, sizeBytes } from "./large.ts";
@@ -60,6 +62,17 @@ interface NoisyFlags extends CommonFlags {
   seconds?: number;
 }
 
+interface ClusterFlags extends CommonFlags {
+  only: string[];
+  pipeline?: number[];
+  fsync: string[];
+  rounds?: number;
+  seconds?: number;
+  keyspace?: number;
+  failovers?: number;
+  handovers?: number;
+}
+
 const FSYNC_POLICIES = ["everysec", "always"] as const;
 
 const COMPARE_SIZES = {
@@ -92,6 +105,21 @@ const NOISY_SIZES = {
   smoke: { keys: 20_000, largeBytes: "16m", seconds: 2, flushIntervalMs: 700 },
 };
 
+const CLUSTER_SIZES = {
+  full: {
+    ...{ rounds: 3, seconds: 2, keyspace: 100_000, pipelines: [1, 16, 64] },
+    ...{ failovers: 30, nodeRedisFailovers: 5, handovers: 20 },
+  },
+  quick: {
+    ...{ rounds: 3, seconds: 0.7, keyspace: 100_000, pipelines: [1, 16, 64] },
+    ...{ failovers: 5, nodeRedisFailovers: 1, handovers: 3 },
+  },
+  smoke: {
+    ...{ rounds: 1, seconds: 0.2, keyspace: 2000, pipelines: [16] },
+    ...{ failovers: 1, nodeRedisFailovers: 0, handovers: 1 },
+  },
+};
+
 function count(text: string): number {
   const value = Number(text);
   if (!(value > 0)) throw new InvalidArgumentError("must be a positive number");
@@ -114,7 +142,6 @@ function withCommonOptions(command: Command, maxmemory = "512mb"): Command {
   return command
     .option("--quick", "shorter and fewer cells")
     .option("--smoke", "seconds only: does the tool work")
-    .option("--target <command>", "measure this instead of dkv; {port} {dir} {fsync} {maxmemory}")
     .option("--maxmemory <size>", "memory budget given to dkv", maxmemory)
     .option("--connections <n>", "client connections", count, 50)
     .option("--port-base <port>", "first port to try", count, 21200)
@@ -125,6 +152,13 @@ function withCommonOptions(command: Command, maxmemory = "512mb"): Command {
     .addOption(
       new Option("--peer <program>", "what to compare with, or none").default("redis-server"),
     );
+}
+
+function withTarget(command: Command): Command {
+  return command.option(
+    "--target <command>",
+    "measure this instead of dkv; {port} {dir} {fsync} {maxmemory}",
+  );
 }
 
 function sizeOf(flags: CommonFlags): Size {
@@ -194,6 +228,22 @@ async function runNoisy(flags: NoisyFlags): Promise<number> {
   });
 }
 
+async function runCluster(flags: ClusterFlags): Promise<number> {
+  const size = CLUSTER_SIZES[sizeOf(flags)];
+  return await cluster({
+    ...common(flags),
+    parts: flags.only as ClusterPart[],
+    pipelines: flags.pipeline ?? size.pipelines,
+    fsyncs: flags.fsync as FsyncPolicy[],
+    rounds: flags.rounds ?? size.rounds,
+    seconds: flags.seconds ?? size.seconds,
+    keyspace: flags.keyspace ?? size.keyspace,
+    failovers: flags.failovers ?? size.failovers,
+    nodeRedisFailovers: size.nodeRedisFailovers,
+    handovers: flags.handovers ?? size.handovers,
+  });
+}
+
 async function run(flags: CommonFlags, benchmark: () => Promise<number>): Promise<void> {
   try {
     const missed = await benchmark();
@@ -207,7 +257,7 @@ async function run(flags: CommonFlags, benchmark: () => Promise<number>): Promis
 
 const program = new Command("bench").description("load benchmarks of dkv");
 
-withCommonOptions(program.command("compare", { isDefault: true }))
+withTarget(withCommonOptions(program.command("compare", { isDefault: true })))
   .description("SET, GET, INCR, MSET and a mix against redis-server (the default)")
   .option("--only <workloads>", "of set,get,incr,mset,mixed", words(CANONICAL_WORKLOADS), [
     ...CANONICAL_WORKLOADS,
@@ -226,7 +276,7 @@ withCommonOptions(program.command("compare", { isDefault: true }))
   )
   .action((flags: CompareFlags) => run(flags, () => runCompare(flags)));
 
-withCommonOptions(program.command("ycsb"))
+withTarget(withCommonOptions(program.command("ycsb")))
   .description("YCSB A, B, C, D and F against redis-server")
   .option("--only <workloads>", "of a,b,c,d,f", words(YCSB_NAMES), [...YCSB_NAMES])
   .option("--pipeline <depths>", "operations in flight on a connection, e.g. 1,16", counts)
@@ -235,14 +285,14 @@ withCommonOptions(program.command("ycsb"))
   .option("--seconds <s>", "time of one measurement", count)
   .action((flags: YcsbFlags) => run(flags, () => runYcsb(flags)));
 
-withCommonOptions(program.command("noisy"), "1gb")
+withTarget(withCommonOptions(program.command("noisy"), "1gb"))
   .description("ten hostile clients beside one that must not notice: stalls, memory, correctness")
   .option("--keys <n>", "number of small keys", count)
   .option("--large-bytes <size>", "size of the large values, at most an eighth of maxmemory")
   .option("--seconds <s>", "time for which the hostile clients run", count)
   .action((flags: NoisyFlags) => run(flags, () => runNoisy(flags)));
 
-withCommonOptions(program.command("large"))
+withTarget(withCommonOptions(program.command("large")))
   .description("data larger than memory: stalls, memory, amplification, restart")
   .option("--keys <n>", "number of keys of 100 bytes", count)
   .option("--read-seconds <s>", "time of each read phase", count)
@@ -252,5 +302,19 @@ withCommonOptions(program.command("large"))
     "(^|/)wal/|\\.(wal|log)$",
   )
   .action((flags: LargeFlags) => run(flags, () => runLarge(flags)));
+
+withCommonOptions(program.command("cluster"))
+  .description("three nodes and ZooKeeper: quorum writes against Redis with WAIT, takeovers")
+  .option("--only <parts>", "of quorum,failover,handover", words(CLUSTER_PARTS), [...CLUSTER_PARTS])
+  .option("--pipeline <depths>", "commands in flight on a connection, e.g. 1,16,64", counts)
+  .option("--fsync <policies>", "of everysec,always; for quorum writes", words(FSYNC_POLICIES), [
+    ...FSYNC_POLICIES,
+  ])
+  .option("--rounds <n>", "interleaved rounds of quorum writes; medians are reported", count)
+  .option("--seconds <s>", "time of one measurement of quorum writes", count)
+  .option("--keyspace <n>", "number of keys of quorum writes", count)
+  .option("--failovers <n>", "writers killed under ioredis", count)
+  .option("--handovers <n>", "handovers by SIGTERM, and as many by CLUSTER FAILOVER", count)
+  .action((flags: ClusterFlags) => run(flags, () => runCluster(flags)));
 
 await program.parseAsync();

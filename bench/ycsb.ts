@@ -108,6 +108,7 @@ async function loadRecords(run: Run, server: ServerProcess): Promise<void> {
     port: server.port,
     ...{ connections, pipeline: LOAD_PIPELINE, keyPrefix: KEY_PREFIX, valueBytes: RECORD_BYTES },
     checksStamps: true,
+    waitReplicas: 0,
     workload: { kind: "fill", keys: records, seed: 1 },
     seconds: undefined,
   });
@@ -127,6 +128,7 @@ async function runWorkload(run: Run, server: ServerProcess, cell: Cell): Promise
     connections: run.options.connections,
     pipeline: cell.pipeline,
     checksStamps: true,
+    waitReplicas: 0,
     ...{ keyPrefix: KEY_PREFIX, valueBytes: RECORD_BYTES, workload, seconds: run.options.seconds },
   });
   if (report.misses > 0) {

@@ -203,6 +203,7 @@ function runOnce(
       seconds: undefined,
       // Others write these keys too.
       checksStamps: false,
+      waitReplicas: 0,
     });
   }
   return runRedisBenchmark({

@@ -1,5 +1,6 @@
 /**
- * The load generator process: many connections, batches of pre-encoded GET and SET, replies verified as they are counted.
+ * The load generator process: many connections, batches of pre-encoded GET and SET, replies verified as they are counted,
+ * with WAIT behind each batch if asked for.
  *
  * Each connection sends a batch and waits for all its replies. Every GET must return the value of its key (the stamp:
  * the key's number in the first four bytes) or nil, every SET +OK, in order: anything else ends the process with an
@@ -15,6 +16,7 @@ import { build, type Histogram } from "hdr-histogram-js";
 import type { LoadProgress, LoadReport, LoadSpec } from "./protocol.ts";
 import { RandomPool } from "./random.ts";
 import {
+  REPLY_INTEGER,
   REPLY_NULL,
   REPLY_STATUS,
   REPLY_VALUE,
@@ -37,6 +39,8 @@ const PROGRESS_INTERVAL_MS = 250;
 const HIGHEST_LATENCY_MICROS = 600_000_000;
 /** The SET half of a read-modify-write; only inside this file. */
 const WRITE_BACK = 4;
+/** The WAIT behind a batch; only inside this file. */
+const WAIT = 5;
 
 /** Shared by all connections of the process. */
 class Load {
@@ -72,6 +76,8 @@ class Load {
 class RequestEncoder {
   readonly getBytes: number;
   readonly setBytes: number;
+  readonly waitBytes: number;
+  readonly #wait: Buffer;
   readonly #get: Buffer;
   readonly #set: Buffer;
   readonly #valueBytes: number;
@@ -82,6 +88,11 @@ class RequestEncoder {
     this.#get = Buffer.from(`*2\r\n$3\r\nGET\r\n${key}`);
     this.#set = Buffer.from(`*3\r\n$3\r\nSET\r\n${key}$${spec.valueBytes}\r\n`);
     this.#valueBytes = spec.valueBytes;
+    const replicas = String(spec.waitReplicas);
+    this.#wait = Buffer.from(
+      `*3\r\n$4\r\nWAIT\r\n$${replicas.length}\r\n${replicas}\r\n$1\r\n0\r\n`,
+    );
+    this.waitBytes = this.#wait.length;
     this.getBytes = this.#get.length;
     this.setBytes = this.#set.length + spec.valueBytes + 2;
   }
@@ -92,6 +103,10 @@ class RequestEncoder {
     const end = at + this.#get.length;
     writeDigits(target, end - 3, key);
     return end;
+  }
+
+  wait(target: Buffer, at: number): number {
+    return at + this.#wait.copy(target, at);
   }
 
   set(target: Buffer, at: number, key: number): number {
@@ -129,6 +144,8 @@ class Connection implements ReplySink {
   #writeBacks: number[] = [];
   #count = 0;
   #answered = 0;
+  /** Replies of this batch that are counted. */
+  #recorded = 0;
   #unsentStart = 0;
   #unsentEnd = 0;
   #batchStartedAt = 0;
@@ -139,9 +156,10 @@ class Connection implements ReplySink {
   constructor(load: Load) {
     this.#load = load;
     this.#scanner = new ReplyScanner(this);
-    this.#requests = Buffer.alloc(load.spec.pipeline * load.encoder.setBytes);
-    this.#actions = new Uint8Array(load.spec.pipeline);
-    this.#keys = new Uint32Array(load.spec.pipeline);
+    const { setBytes, waitBytes } = load.encoder;
+    this.#requests = Buffer.alloc(load.spec.pipeline * setBytes + waitBytes);
+    this.#actions = new Uint8Array(load.spec.pipeline + 1);
+    this.#keys = new Uint32Array(load.spec.pipeline + 1);
   }
 
   get finished(): Promise<void> {
@@ -170,12 +188,12 @@ class Connection implements ReplySink {
   }
 
   receive(socket: Bun.Socket, chunk: Buffer): void {
-    const answeredBefore = this.#answered;
     this.#scanner.feed(chunk);
     const now = performance.now();
     this.#load.sawReplies(now);
-    this.#record(answeredBefore, now);
-    if (this.#answered === this.#count) this.next(socket);
+    const isWhole = this.#answered === this.#count;
+    if (isWhole || this.#load.spec.waitReplicas === 0) this.#record(now);
+    if (isWhole) this.next(socket);
   }
 
   onReply(kind: number, stamp: number, text: string): void {
@@ -191,6 +209,10 @@ class Connection implements ReplySink {
       if (action === READ_MODIFY_WRITE) this.#writeBacks.push(key);
       return;
     }
+    if (action === WAIT) {
+      if (kind === REPLY_INTEGER && stamp >= this.#load.spec.waitReplicas) return;
+      throw new Error(`WAIT answered kind ${kind}, ${stamp} replicas ${text}`);
+    }
     if (kind !== REPLY_STATUS) throw new Error(`SET ${key} answered kind ${kind} ${text}`);
     if (action === INSERT) this.#load.workload.acknowledge(key);
   }
@@ -201,6 +223,7 @@ class Connection implements ReplySink {
     this.#writeBacks = [];
     this.#count = 0;
     this.#answered = 0;
+    this.#recorded = 0;
     let end = 0;
     for (let i = 0; i < writeBacks.length; i++) end = this.#append(end, WRITE_BACK, writeBacks[i]!);
     while (mayStart && this.#count < spec.pipeline && workload.advance()) {
@@ -208,6 +231,10 @@ class Connection implements ReplySink {
       if (workload.action === INSERT) {
         this.#load.nextInsert = Math.max(this.#load.nextInsert, workload.key + 1);
       }
+    }
+    if (spec.waitReplicas > 0 && this.#count > 0) {
+      this.#actions[this.#count++] = WAIT;
+      end = this.#load.encoder.wait(this.#requests, end);
     }
     this.#unsentStart = 0;
     this.#unsentEnd = end;
@@ -222,12 +249,12 @@ class Connection implements ReplySink {
     return isRead ? encoder.get(this.#requests, at, key) : encoder.set(this.#requests, at, key);
   }
 
-  /** Counts the replies from `first` on, which arrived together. */
-  #record(first: number, now: number): void {
+  /** Counts the replies that are not counted yet. */
+  #record(now: number): void {
     let plain = 0;
     let writeBacks = 0;
-    for (let i = first; i < this.#answered; i++) {
-      const action = this.#actions[i]!;
+    while (this.#recorded < this.#answered) {
+      const action = this.#actions[this.#recorded++]!;
       if (action === READ || action === WRITE || action === INSERT) plain++;
       else if (action === WRITE_BACK) writeBacks++;
     }

@@ -13,6 +13,11 @@ export interface LoadSpec {
   workload: WorkloadSpec;
   /** Whether all values were written by such generators, so that reads can be held against their keys. */
   checksStamps: boolean;
+  /**
+   * Behind each batch a WAIT for so many replicas, without a time-out; then nothing of a batch counts as done before its
+   * WAIT is. 0: none.
+   */
+  waitReplicas: number;
   /** Ends the load even if the workload has more. */
   seconds: number | undefined;
 }

@@ -1,8 +1,9 @@
 /**
- * Counts replies in a byte stream without building them: kind, and the first four bytes of a value as its stamp.
+ * Counts replies in a byte stream without building them: kind, and the first four bytes of a value as its stamp; an
+ * integer is its own stamp.
  *
  * Load writes values that start with the key's number (little endian), so a stamp proves that a reply belongs to its
- * request. Understands what GET, SET, INCR and PING answer: `+status -error :integer $bulk _null`.
+ * request. Understands what GET, SET, INCR, WAIT and PING answer: `+status -error :integer $bulk _null`.
  *
  * Hot: runs once a reply in the load generator.
  */
@@ -20,7 +21,7 @@ const MINUS = 0x2d;
 const EMPTY = Buffer.alloc(0);
 
 export interface ReplySink {
-  /** `stamp` is meaningful for values of at least four bytes; `text` is given for errors only. */
+  /** `stamp` is meaningful for integers and values of at least four bytes; `text` is given for errors only. */
   onReply(kind: number, stamp: number, text: string): void;
 }
 
@@ -68,7 +69,7 @@ export class ReplyScanner {
         this.#sink.onReply(REPLY_ERROR, 0, chunk.toString("latin1", start, lineEnd - 1));
         return next;
       case 0x3a: // :
-        this.#sink.onReply(REPLY_INTEGER, 0, "");
+        this.#sink.onReply(REPLY_INTEGER, integerOf(chunk, start + 1, lineEnd - 1), "");
         return next;
       case 0x5f: // _
         this.#sink.onReply(REPLY_NULL, 0, "");
@@ -94,4 +95,12 @@ export class ReplyScanner {
     this.#sink.onReply(REPLY_VALUE, stamp, "");
     return bodyStart + length + 2;
   }
+}
+
+function integerOf(chunk: Buffer, start: number, end: number): number {
+  const isNegative = chunk[start] === MINUS;
+  let value = 0;
+  for (let at = isNegative ? start + 1 : start; at < end; at++)
+    value = value * 10 + chunk[at]! - 0x30;
+  return isNegative ? -value : value;
 }

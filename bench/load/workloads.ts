@@ -3,6 +3,7 @@
  *
  *     fill         every key once, in the order of a permutation          (load, overwrite)
  *     uniform      GET of uniform keys
+ *     write        SET of uniform keys
  *     zipfian      GET of keys by popularity, scrambled over the key space
  *     mixed        GET or SET of uniform keys, half and half, so many operations in all
  *     ycsb a b c d f   the core workloads of YCSB by those letters:
@@ -25,7 +26,7 @@ export const YCSB_NAMES = ["a", "b", "c", "d", "f"] as const;
 export type YcsbName = (typeof YCSB_NAMES)[number];
 
 export type WorkloadSpec =
-  | { kind: "fill" | "uniform" | "zipfian"; keys: number; seed: number }
+  | { kind: "fill" | "uniform" | "write" | "zipfian"; keys: number; seed: number }
   | { kind: "mixed"; keys: number; operations: number; seed: number }
   | { kind: "ycsb"; name: YcsbName; keys: number; firstInsert: number; seed: number };
 
@@ -44,9 +45,11 @@ export function createWorkload(spec: WorkloadSpec): Workload {
     case "fill":
       return new FillWorkload(spec.keys, spec.seed);
     case "uniform":
-      return new ReadWorkload(spec.keys, spec.seed, undefined);
+      return new UniformWorkload(READ, spec.keys, spec.seed);
+    case "write":
+      return new UniformWorkload(WRITE, spec.keys, spec.seed);
     case "zipfian":
-      return new ReadWorkload(spec.keys, spec.seed, new Zipfian(spec.keys));
+      return new ZipfianWorkload(spec.keys, spec.seed);
     case "mixed":
       return new MixedWorkload(spec.keys, spec.operations, spec.seed);
     case "ycsb":
@@ -75,25 +78,41 @@ class FillWorkload implements Workload {
   acknowledge(): void {}
 }
 
-class ReadWorkload implements Workload {
-  readonly action = READ;
+class UniformWorkload implements Workload {
+  readonly action: number;
   key = 0;
   readonly #count: number;
   readonly #random: Random;
-  readonly #scramble: Permutation;
-  readonly #zipfian: Zipfian | undefined;
 
-  constructor(count: number, seed: number, zipfian: Zipfian | undefined) {
+  constructor(action: number, count: number, seed: number) {
+    this.action = action;
     this.#count = count;
     this.#random = new Random(seed);
-    this.#scramble = new Permutation(count, seed);
-    this.#zipfian = zipfian;
   }
 
   advance(): boolean {
-    const zipfian = this.#zipfian;
-    if (zipfian === undefined) this.key = this.#random.below(this.#count);
-    else this.key = this.#scramble.at(zipfian.next(this.#random));
+    this.key = this.#random.below(this.#count);
+    return true;
+  }
+
+  acknowledge(): void {}
+}
+
+class ZipfianWorkload implements Workload {
+  readonly action = READ;
+  key = 0;
+  readonly #random: Random;
+  readonly #scramble: Permutation;
+  readonly #zipfian: Zipfian;
+
+  constructor(count: number, seed: number) {
+    this.#random = new Random(seed);
+    this.#scramble = new Permutation(count, seed);
+    this.#zipfian = new Zipfian(count);
+  }
+
+  advance(): boolean {
+    this.key = this.#scramble.at(this.#zipfian.next(this.#random));
     return true;
   }
 

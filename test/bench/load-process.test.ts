@@ -31,10 +31,15 @@ function serve(answer: (request: string, count: number) => string): number {
   return server.port;
 }
 
-function load(port: number, workload: Partial<LoadSpec["workload"]>): Promise<LoadReport> {
+function load(
+  port: number,
+  workload: Partial<LoadSpec["workload"]>,
+  waitReplicas = 0,
+): Promise<LoadReport> {
   return runLoad({
     port,
     checksStamps: true,
+    waitReplicas,
     ...{ connections: 1, pipeline: 1, keyPrefix: "key:", valueBytes: 20, seconds: 0.2 },
     workload: { kind: "fill", keys: 50, seed: 1, ...workload } as LoadSpec["workload"],
   });
@@ -95,6 +100,24 @@ test(
     });
     servers.push(closing);
     await expect(load(closing.port, {})).rejects.toThrow("closed a connection");
+  },
+  DEADLINE_MS,
+);
+
+test(
+  "a load with WAIT counts a batch when its WAIT is answered, and fails if too few replicas have it",
+  async () => {
+    const waitMs = 5;
+    const port = serve((request) => {
+      expect(request).toEndWith("*3\r\n$4\r\nWAIT\r\n$1\r\n2\r\n$1\r\n0\r\n");
+      Bun.sleepSync(waitMs);
+      return "+OK\r\n:2\r\n";
+    });
+    const report = await load(port, { kind: "write" }, 2);
+    expect(report.operations).toBeGreaterThan(2);
+    expect(report.p50Ms).toBeGreaterThanOrEqual(waitMs * 0.95);
+    const behind = serve(() => "+OK\r\n:1\r\n");
+    await expect(load(behind, { kind: "write" }, 2)).rejects.toThrow("1 replicas");
   },
   DEADLINE_MS,
 );

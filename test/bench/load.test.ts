@@ -41,7 +41,7 @@ test("ReplyScanner sees the same replies wherever the stream is split", () => {
     [REPLY_STATUS, 0, ""],
     [REPLY_VALUE, 0x107, ""],
     [REPLY_NULL, 0, ""],
-    [REPLY_INTEGER, 0, ""],
+    [REPLY_INTEGER, 12, ""],
     [REPLY_ERROR, 0, "-ERR no"],
     [REPLY_NULL, 0, ""],
     [REPLY_VALUE, 0, ""],
@@ -58,6 +58,11 @@ test("ReplyScanner sees the same replies wherever the stream is split", () => {
       expect(scan(chunks), `split at ${first} and ${second}`).toEqual(expected);
     }
   }
+});
+
+test("ReplyScanner gives integers as their own stamp", () => {
+  const stamps = scan([Buffer.from(":0\r\n:17\r\n:-2"), Buffer.from("05\r\n")]);
+  expect(stamps.map(([, stamp]) => stamp)).toEqual([0, 17, -205]);
 });
 
 test("ReplyScanner refuses what no generator asks for", () => {

@@ -147,6 +147,12 @@ export class Zookeeper {
     return zookeeper;
   }
 
+  /** For a process that ends and can wait for nothing. */
+  killNow(): void {
+    for (const server of this.servers) void server.kill();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
   async stop(): Promise<void> {
     for (const server of this.servers) await server.kill();
     rmSync(this.#directory, { recursive: true, force: true });
