@@ -83,7 +83,7 @@ export class ClusteredNode implements RunningNode {
   /** Hands over, if this is the writer; clients that are in the middle of something are answered. */
   async stop(): Promise<void> {
     this.#keeper.stop();
-    await this.#node.handOver();
+    if (await this.#node.handOver()) await this.#server.sendClientsAway();
     await this.#server.stop();
     await this.#node.stop();
     this.#transport.stop();

@@ -9,9 +9,15 @@
  *                                                └─────────► forwarded (forwarding.ts)
  *
  * Who is told, by `cluster-redirect`: with auto, who has not said which library it is, once per slot; it is forwarded
+<<<<<<< HEAD
  * when it misses the slot again within a second, since some clients cannot learn. But whom a WATCH was told of is told
  * of the transaction too: the watch is elsewhere. A library whose name has crc32 in it routes by itself and is always
  * told.
+=======
+ * when it misses the slot again within a second, since some clients cannot learn. A library whose name has crc32 in it
+ * routes by itself and is always told. On a node that is about to end, those that are forwarded by their name are told
+ * once, too: they go before their connection is closed under what they have sent.
+>>>>>>> a8a4d91 (server: a writer that stops sends its clients away before it closes their connections)
  *
  * Order: once told, a client is told again for the same slot until the reply has left, since it sends the first command
  * again elsewhere. And nothing overtakes a command of the same client and slot that is on its way.
@@ -99,6 +105,8 @@ export class ClusterRouter implements Router {
   readonly #config: Config;
   readonly #clock: Clock;
   readonly forwarding: Forwarding;
+  /** This node has given its role away, and is about to end. */
+  isLeaving = false;
   #redirects = 0;
   #scatters = 0;
 
@@ -235,7 +243,9 @@ export class ClusterRouter implements Router {
     if (this.#isWatchedElsewhere(session, slot)) return true;
     // There is nobody to tell of: the command is held until there is.
     if (set.writer === undefined) return false;
-    if (session.reply.protocol === 3 || session.libraryName !== "") return false;
+    const isNamed = session.reply.protocol === 3 || session.libraryName !== "";
+    // MOVED would make EXEC fail.
+    if (isNamed && !(this.isLeaving && session.transaction === undefined)) return false;
     const told = session.routing?.told.get(slot);
     return told === undefined || this.#clock.monotonicMs() - told.ms > TOLD_MS;
   }

@@ -18,6 +18,7 @@ import { ClientLimits } from "./client-limits.ts";
 import { ClientRegistry } from "./client-registry.ts";
 import type { ClusterContext, ClusterNode } from "./cluster-context.ts";
 import { COMMAND_HANDLERS } from "./commands/all.ts";
+import { clientsGone } from "./departure.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { ForwardUnit } from "./forwarder.ts";
 import type { ServerContext } from "./handler.ts";
@@ -281,6 +282,12 @@ export class Server {
     if (gated.length === 0) return;
     this.#gated = [];
     for (const session of gated) session.release();
+  }
+
+  /** Before stop() of a node that has given its writer role away: see departure.ts. */
+  async sendClientsAway(): Promise<void> {
+    this.#router!.isLeaving = true;
+    await clientsGone(this.#context.cluster!, this.#options.clock);
   }
 
   /** Accepts nothing more, answers what is in flight, then closes all connections. */
