@@ -215,6 +215,8 @@ export class SetMember {
   /** A message of another member, with its frames; these are borrowed. Never from within another call of this. */
   receive(from: string, message: Message, payload: Uint8Array | undefined): void {
     assert(!this.#isStepping, "a message that arrives within a step");
+    // As in handOver(): the step that pauses may be the one that steps down.
+    if (message.type === "handover-request" && this.#isLeading) this.#options.log.closeFrame();
     if (!hasFrames(message)) {
       this.#deliver({ type: "message", from, message });
       return;

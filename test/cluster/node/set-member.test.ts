@@ -40,6 +40,8 @@ class FakeLog implements ReplicatedLog {
   readonly done: string[] = [];
   events!: LogEvents;
   last = 0;
+  /** Of this turn. */
+  hasOpenFrame = false;
   /** Work that waits until release(). */
   isSlow = false;
   readonly #release: (() => void)[] = [];
@@ -85,6 +87,9 @@ class FakeLog implements ReplicatedLog {
 
   closeFrame(): void {
     this.#note("close frame");
+    if (!this.hasOpenFrame) return;
+    this.hasOpenFrame = false;
+    this.events.onWritten(++this.last);
   }
 
   sync(): void {
@@ -324,6 +329,27 @@ describe("a writer", () => {
     expect(member.status().peers).toMatchObject([{ nodeId: OTHER, matched: 1, durable: 1 }]);
     member.receive(OTHER, { type: "seal", epoch: 9 }, undefined);
     expect([reports, member.countHolders(1)]).toEqual([1, 0]);
+  });
+
+  test("hands over what it had taken in this turn, too, when a replica asks for its role", () => {
+    const world = new MemberWorld([OWN, OTHER], 2);
+    const { member } = world;
+    world.until("EPOCH_START", () => member.phase === "starting");
+    const acknowledge = (index: number) => {
+      const ack = { type: "append-ack", epoch: 1, incarnation: 1, round: 0, sendTime: 0 } as const;
+      const message = { ...ack, sequence: index, matched: index, durable: index };
+      member.receive(OTHER, message, undefined);
+    };
+    acknowledge(1);
+    world.until("serving", () => member.isServing);
+    world.log.hasOpenFrame = true;
+    member.receive(OTHER, { type: "handover-request", epoch: 1 }, undefined);
+    expect([member.admission, member.lastIndex]).toEqual(["paused", 2]);
+    world.log.events.onDurable(2);
+    expect(world.told).toEqual(["serve 1", "pause"]);
+    acknowledge(2);
+    expect(world.told).toEqual(["serve 1", "pause", "step down"]);
+    expect(world.log.done).toContain("commit 2");
   });
 
   test("ships in parts what is more than one message takes", () => {
