@@ -14,10 +14,13 @@ import { findBun, installNeeds, installPackages, ROOT, say } from "./toolchain.m
 /** For tests and hooks without one of their own: those that start processes take long on a busy machine. */
 const TIMEOUT = "--timeout=60000";
 
+/** Most of the time is spent waiting: two files at a time take little more than half as long as one after the other. */
+const PARALLEL = ["--parallel=2"];
+
 /** Runs bun test, shows what it prints, and reads its summary (` 12 pass`, ` 1 fail`). */
 function runTests(bun, args, failures) {
   return new Promise((resolve) => {
-    const child = spawn(bun, ["test", TIMEOUT, ...args], {
+    const child = spawn(bun, ["test", TIMEOUT, ...PARALLEL, ...args], {
       cwd: ROOT,
       stdio: ["ignore", "inherit", "pipe"],
     });

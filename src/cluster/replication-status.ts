@@ -84,6 +84,8 @@ export interface Replication {
   status(): ReplicationStatus;
   /** Whether clients' writes are taken here. */
   readonly isServing: boolean;
+  /** Whether this node, a replica, hears its writer: what it shows is hardly older than what was last committed. */
+  readonly hearsWriter: boolean;
   /** Other nodes, members and learners, that durably have everything up to frame `index`; 0 unless it serves. */
   countHolders(index: number): number;
   /** Calls `listener` whenever countHolders may have grown, until the returned function is called. */

@@ -72,6 +72,10 @@ export const CLUSTER = {
     default: "lease",
     help: "How a writer makes sure that its reads are the newest. `lease`: replicas have promised it for a while. `quorum`: it asks them each time, so that not even a clock that runs wrong makes a read stale.",
   }),
+  "replica-serve-stale-data": settable("cluster", yesNo(), {
+    default: "no",
+    help: "Whether a replica that does not hear its writer answers READONLY connections. `no`: it forwards their reads to the next writer, as soon as there is one. Client libraries repeat commands at such connections when a writer fails.",
+  }),
   "cluster-quorum-timeout": settable("cluster", integer({ min: 100, max: 600_000 }), {
     default: "5000",
     help: "Milliseconds that a command waits for its quorum. Then a write that was not begun answers NOREPLICAS, one that was begun UNKNOWN, and a read TRYAGAIN.",

@@ -46,7 +46,6 @@ replica-ignore-disk-write-errors no
 replica-ignore-maxmemory yes
 replica-lazy-flush no
 replica-read-only yes
-replica-serve-stale-data yes
 set-proc-title yes
 stop-writes-on-bgsave-error yes
 supervised no

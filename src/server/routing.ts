@@ -268,6 +268,8 @@ export class ClusterRouter implements Router {
 
   #isReplicaRead(session: Session, set: TopologySet | undefined, isRead: boolean): boolean {
     if (!isRead || session.routing?.isReadonly !== true || set === undefined) return false;
+    const isFresh = this.#node.replication.hearsWriter;
+    if (!isFresh && !this.#config.get("replica-serve-stale-data")) return false;
     return set.replicas.some((each) => each.id === this.#node.id && each.health !== "loading");
   }
 

@@ -53,6 +53,8 @@ export class FakeReplication implements Replication {
     topology.onChange(() => this.tell());
   }
 
+  hearsWriter = true;
+
   get isServing(): boolean {
     return this.override.isServing ?? this.#set?.writer?.id === this.#id;
   }

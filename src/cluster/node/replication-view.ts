@@ -26,7 +26,10 @@ export interface ReplicationViewOptions {
   checkpoints(): CheckpointStatus;
 }
 
-export type WatchedMember = Pick<SetMember, "status" | "isServing" | "countHolders" | "onProgress">;
+export type WatchedMember = Pick<
+  SetMember,
+  "status" | "isServing" | "hearsWriter" | "countHolders" | "onProgress"
+>;
 
 export class ReplicationView implements Replication {
   readonly #options: ReplicationViewOptions;
@@ -38,6 +41,10 @@ export class ReplicationView implements Replication {
 
   get isServing(): boolean {
     return this.#options.member()?.isServing === true;
+  }
+
+  get hearsWriter(): boolean {
+    return this.#options.member()?.hearsWriter === true;
   }
 
   countHolders(index: number): number {

@@ -168,6 +168,10 @@ export class SetMember {
       : 0;
   }
 
+  get hearsWriter(): boolean {
+    return this.#member.hearsWriter(this.#options.clock.monotonicMs());
+  }
+
   /** Whether this node takes clients' commands. */
   get isServing(): boolean {
     return this.#isLeading;

@@ -161,6 +161,12 @@ export class Member {
     };
   }
 
+  /** Whether this replica hears a writer, so that what it shows is hardly older than what was last committed. */
+  hearsWriter(nowMs: number): boolean {
+    if (this.role !== "replica" || this.#suspicion.isDisconnected) return false;
+    return nowMs - this.#suspicion.heardMs <= this.#context.options.suspicionMs;
+  }
+
   /** Other nodes, heard within lossMs, that durably have everything up to `index`; 0 if this is no serving writer. */
   countHolders(index: number, nowMs: number): number {
     if (this.#writer?.phase !== "serving") return 0;

@@ -43,6 +43,7 @@ const WRITER: MemberStatus = {
 class FakeMember implements WatchedMember {
   onProgress: (() => void) | undefined = undefined;
   isServing = true;
+  hearsWriter = true;
   standing: MemberStatus = WRITER;
 
   status(): MemberStatus {

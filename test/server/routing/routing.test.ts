@@ -433,5 +433,15 @@ describe.each(["memory", "sockets"] as const)("over %s:", (kind) => {
         "-READONLY You can't write against a read only replica.\r\n",
       ]);
     });
+
+    test("that do not hear their writer answer READONLY only if they may serve stale data", async () => {
+      const replica = cluster.nodesOf(0)[1]!;
+      const client = await named(0, 1);
+      await ask(client, `SET ${here} new`, "READONLY");
+      replica.replication.hearsWriter = false;
+      expect(await ask(client, `GET ${here}`)).toEqual([bulk("new")]);
+      replica.config.set([["replica-serve-stale-data", "yes"]]);
+      expect(await ask(client, `GET ${here}`)).toEqual(["$-1\r\n"]);
+    });
   });
 });
