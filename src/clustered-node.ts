@@ -93,6 +93,7 @@ export class ClusteredNode implements RunningNode {
     const { clock, config, fileSystem, directory, host, plan, random, onFatal } = this.#parts;
     const { shape, replication, announced } = settings;
     this.#parts.config.freeze("appendfsync", FIXED_POLICY);
+    this.#warnOf(settings);
     if (settings.secret.length === 0)
       this.#log.warn({ port: settings.peerAddress.port }, NO_SECRET);
     this.#node = await ClusterNode.start({
@@ -122,6 +123,22 @@ export class ClusteredNode implements RunningNode {
     });
     this.#forwarding.serve(() => this.#server.peerLink());
     this.#server.listen();
+  }
+
+  /** What the configuration does not promise. */
+  #warnOf({ shape }: NodeSettings): void {
+    const { replicationFactor, writeQuorum } = shape;
+    if (replicationFactor === 1) {
+      this.#log.warn(
+        { replicationFactor },
+        "no replicas: what is on a lost disk is lost, and nobody takes over",
+      );
+    } else if (writeQuorum === 1) {
+      this.#log.warn(
+        { replicationFactor, writeQuorum },
+        "a write that was answered can be lost with its writer, and a writer that dies is not replaced by itself",
+      );
+    }
   }
 
   #openPeerPort(

@@ -51,9 +51,11 @@ function startNode(config: Config, parts: NodeParts): Promise<RunningNode> {
   });
   const log = logger.child("cluster");
   log.info({ zookeeper: config.get("zookeeper") }, "joining the cluster");
+  const digest = config.get("zookeeper-auth");
   const coordinator = new ZookeeperCoordinator({
     address: settings.zookeeper,
     sessionTimeoutMs: config.get("cluster-zookeeper-session-timeout"),
+    ...(digest === "" ? {} : { digest }),
     ...{ clock, logger: log, random: Math.random },
   });
   return ClusteredNode.start(parts, settings, coordinator);

@@ -8,6 +8,7 @@ const COPIES = { min: 1, max: 32 };
 const SETS_MAX = 1024;
 const HOST = /^[A-Za-z0-9_.:-]{1,255}$/;
 const SECRET_CHARACTERS_MIN = 16;
+const CREDENTIALS = /^[^:\s]+:\S+$/;
 
 /** What the documents of a cluster can hold as the address of a node. */
 function host(label: string): Kind<string> {
@@ -35,6 +36,18 @@ function secret(): Kind<string> {
   };
 }
 
+function credentials(): Kind<string> {
+  const kind = text();
+  return {
+    ...kind,
+    parse(args, previous) {
+      const parsed = kind.parse(args, previous);
+      if ("error" in parsed || parsed.value === "" || CREDENTIALS.test(parsed.value)) return parsed;
+      return { error: "argument must be user:password" };
+    },
+  };
+}
+
 export const CLUSTER = {
   "cluster-enabled": fixed("cluster", yesNo(), {
     default: "no",
@@ -43,6 +56,11 @@ export const CLUSTER = {
   zookeeper: fixed("cluster", text("host:port[,host:port…][/path]"), {
     default: "",
     help: "Servers of the ZooKeeper ensemble that coordinates the cluster, and the path of the cluster there.",
+  }),
+  "zookeeper-auth": fixed("cluster", credentials(), {
+    default: "",
+    isSecret: true,
+    help: "user:password for ZooKeeper's digest scheme. Documents are made so that only this user may read or change them; all nodes need the same. Empty: whoever reaches the ensemble may.",
   }),
   "peer-port": fixed("cluster", integer(PORT, "integer, 0 = automatic"), {
     default: "0",

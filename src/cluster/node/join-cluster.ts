@@ -97,6 +97,11 @@ async function findCluster(
   for (;;) {
     const read = await coordinator.read(CLUSTER_PATH, { fresh: true });
     if (read.kind === "ok") return clusterDocument.parse(CLUSTER_PATH, read.data);
+    if (read.kind === "unavailable" && read.reason === "denied") {
+      throw new StartupError(
+        "the coordinator denies access to the cluster's documents: check zookeeper-auth, which all nodes need alike",
+      );
+    }
     if (read.kind === "missing") {
       if (stored !== undefined)
         throw new StartupError(
