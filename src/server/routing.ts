@@ -9,15 +9,10 @@
  *                                                └─────────► forwarded (forwarding.ts)
  *
  * Who is told, by `cluster-redirect`: with auto, who has not said which library it is, once per slot; it is forwarded
-<<<<<<< HEAD
  * when it misses the slot again within a second, since some clients cannot learn. But whom a WATCH was told of is told
  * of the transaction too: the watch is elsewhere. A library whose name has crc32 in it routes by itself and is always
- * told.
-=======
- * when it misses the slot again within a second, since some clients cannot learn. A library whose name has crc32 in it
- * routes by itself and is always told. On a node that is about to end, those that are forwarded by their name are told
- * once, too: they go before their connection is closed under what they have sent.
->>>>>>> a8a4d91 (server: a writer that stops sends its clients away before it closes their connections)
+ * told. On a node that is about to end, those that are forwarded by their name are told once, too: they go before their
+ * connection is closed under what they have sent.
  *
  * Order: once told, a client is told again for the same slot until the reply has left, since it sends the first command
  * again elsewhere. And nothing overtakes a command of the same client and slot that is on its way.
