@@ -145,9 +145,10 @@ export class ClusterNode {
   /** Throws StartupError when the directory must not take part. */
   static async start(options: ClusterNodeOptions): Promise<ClusterNode> {
     const { coordinator, fileSystem, directory, clock, bootId, random } = options;
+    const isExposed = options.store.syncPolicy !== "always";
     const joined = await joinCluster({
       ...{ coordinator, fileSystem, directory, clock, random },
-      conditions: { bootId, isExposed: options.store.syncPolicy !== "always" },
+      conditions: { bootId, isExposed },
       isSingle: options.shape.replicationFactor === 1 && options.shape.initialSets === 1,
     });
     const log = await StoreLog.open({
@@ -155,6 +156,8 @@ export class ClusterNode {
       ...{ fileSystem, directory, clock, random: joined.storeRandom },
       replication: { commitIndex: 0, retainBytesMax: options.retainBytesMax },
     });
+    // Recovery has synced what the last process had not.
+    if (joined.file.state.isExposed !== isExposed) await joined.file.setExposed(isExposed);
     return new ClusterNode(options, joined, log);
   }
 

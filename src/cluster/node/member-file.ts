@@ -88,10 +88,16 @@ export class MemberFile {
     return this.#state;
   }
 
-  /** A process starts: true when what was acknowledged before may be lost, so that the incarnation is a new one. */
-  begin({ bootId, isExposed }: StartConditions): boolean {
-    const isNew = this.#state.isExposed && bootId !== this.#state.bootId;
+  /**
+   * A process starts: true when what was acknowledged before may be lost, so that the incarnation is a new one. What the
+   * last process left unsynced stays exposed until setExposed().
+   */
+  begin(conditions: StartConditions): boolean {
+    const { bootId } = conditions;
+    const wasExposed = this.#state.isExposed;
+    const isNew = wasExposed && bootId !== this.#state.bootId;
     const incarnation = this.#state.incarnation + (isNew ? 1 : 0);
+    const isExposed = conditions.isExposed || (wasExposed && !isNew);
     this.#state = { ...this.#state, incarnation, bootId, isExposed };
     const file = this.#writeNew(this.#state);
     file.sync();

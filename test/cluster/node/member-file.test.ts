@@ -117,6 +117,15 @@ describe("the incarnation", () => {
     expect(restart(true, true, OTHER_BOOT)).toBe(1);
     expect(restart(false, false, OTHER_BOOT)).toBe(1);
   });
+
+  test("is a new one when power went under always before what everysec had left was synced", () => {
+    const machine = new Machine(new SimRandom(SEED));
+    const start = () => openOrCreate(machine, { isAlive: true });
+    start().begin({ bootId: BOOT, isExposed: true });
+    expect(start().begin({ bootId: BOOT, isExposed: false })).toBe(false);
+    expect(start().begin({ bootId: OTHER_BOOT, isExposed: false })).toBe(true);
+    expect(start().begin({ bootId: BOOT, isExposed: false })).toBe(false);
+  });
 });
 
 test("the data is one set's for ever", () => {
