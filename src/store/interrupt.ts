@@ -42,6 +42,12 @@ export class UnitWork {
     this.next = 0;
   }
 
+  /** What was prepared, or is under way, is not to be used. */
+  giveUp(): void {
+    this.clear();
+    this.pending = undefined;
+  }
+
   /** After the unit has ended. */
   clear(): void {
     if (this.results.length > 0) this.results.length = 0;

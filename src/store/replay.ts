@@ -36,6 +36,8 @@ export class Replay {
   #tablesMayHoldKeys: boolean;
   readonly #query = emptyQuery();
   records = 0;
+  /** Told of each key that a record is of, while there is somebody to tell. */
+  onKey: ((bytes: Uint8Array, start: number, end: number) => void) | undefined = undefined;
   #deletions: number[] = [];
 
   constructor(parts: ReplayParts) {
@@ -102,6 +104,7 @@ export class Replay {
     const previous = memtable.insert(query, isPart ? indexHashOf(query) : query.hash, offset);
     if (expiryAt(words, offset) !== 0) memtable.active.expiringCount++;
     if (isPart) return;
+    this.onKey?.(segment.bytes, keyStart, keyEnd);
     const live = isLiveType(type) ? 1 : 0;
     if (previous !== 0) {
       const delta = live - (isLiveType(memtable.typeAt(previous)) ? 1 : 0);

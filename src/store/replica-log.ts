@@ -61,6 +61,11 @@ export class ReplicaLog implements AppendEffects {
     this.#onDeletion = onDeletion;
   }
 
+  /** Told of each key whose write is applied. */
+  set onApplied(told: Replay["onKey"]) {
+    this.#replay.onKey = told;
+  }
+
   /** Index of the newest frame that reads see. */
   get appliedIndex(): number {
     return this.#applied.index;

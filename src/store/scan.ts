@@ -439,3 +439,21 @@ function lowerBound(values: Float64Array, count: number, value: number): number 
   }
   return low;
 }
+
+/** The first key from `cursor` on, or else the first one of all, sought over several turns. */
+export async function keyFrom(
+  store: Pick<Store, "runUnit" | "scan" | "nextTurn">,
+  cursor: number,
+): Promise<Buffer | undefined> {
+  for (const from of [cursor, 0]) {
+    let page: ScanPage = { next: from, keys: [] };
+    do {
+      await store.runUnit(() => {
+        page = store.scan(page.next, 1);
+      });
+      if (page.keys.length > 0) return page.keys[0]!.key;
+      await store.nextTurn();
+    } while (page.next !== 0);
+  }
+  return undefined;
+}

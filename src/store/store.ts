@@ -29,7 +29,7 @@ import { forceLarge, holdLarge } from "./large-hold.ts";
 import { type KeyBatch, ownQuery, Records } from "./records.ts";
 import type { ReplicaLog } from "./replica-log.ts";
 import { Rest, runUnit } from "./rest.ts";
-import { KeyScan, type ScanPage } from "./scan.ts";
+import { KeyScan, keyFrom, type ScanPage } from "./scan.ts";
 import type { StoreParts } from "./store-parts.ts";
 import { type Fold, PiecesFold, SYNC_BYTES_MAX, Values } from "./values.ts";
 
@@ -98,6 +98,7 @@ export class Store {
     if (log.hasOpenRecords || pipeline.committed !== log.openIndex - 1) return false;
     replica!.follow();
     this.#replica = replica;
+    this.#values.breakAll();
     return true;
   }
 
@@ -432,26 +433,11 @@ export class Store {
     if (key !== undefined || next === 0) return key;
     // Rare: thousands of deleted or expired keys that are still in tables.
     for (;;) {
-      const later = this.prepare(() => this.#keyFrom(next), "randomkey");
+      const later = this.prepare(() => keyFrom(this, next), "randomkey");
       if (later === undefined) return undefined;
       this.select(later, 0, later.length);
       if (this.find()) return later;
     }
-  }
-
-  /** The first key from `cursor` on, or else the first one of all, sought over several turns. */
-  async #keyFrom(cursor: number): Promise<Buffer | undefined> {
-    for (const from of [cursor, 0]) {
-      let page: ScanPage = { next: from, keys: [] };
-      do {
-        await this.runUnit(() => {
-          page = this.scan(page.next, 1);
-        });
-        if (page.keys.length > 0) return page.keys[0]!.key;
-        await this.nextTurn();
-      } while (page.next !== 0);
-    }
-    return undefined;
   }
 
   /** Resolves in a later turn of the event loop. */
@@ -468,6 +454,7 @@ export class Store {
   /** A deletion of all keys has been applied whose frame is not known to be committed and durable. */
   noteDeletion(deletion: { sequence: number; index: number }): void {
     this.#records.noteDeletion(deletion);
+    this.#values.breakAll();
   }
 
   /** A flush has ended; `hadRoom`: the disk had room for its tables. */
@@ -495,6 +482,12 @@ export class Store {
       this.#values.noteWrite(bytes, start, end);
       this.#watcher?.(bytes, start, end);
       if (this.#watcher === undefined && !this.#values.isMoving) this.#records.onWrite = undefined;
+    };
+    const { replica } = this.#parts;
+    if (replica === undefined) return;
+    replica.onApplied = (bytes, start, end) => {
+      this.#values.noteApplied(bytes, start, end);
+      if (!this.#values.isMoving) replica.onApplied = undefined;
     };
   }
 }

@@ -262,16 +262,26 @@ export class Values {
     this.#written.push(Buffer.from(bytes.subarray(start, end)).toString("latin1"));
   }
 
+  /** A replica has applied a write of a key: it is there at once. */
+  noteApplied(bytes: Uint8Array, start: number, end: number): void {
+    if (this.#moving.size === 0) return;
+    const key = Buffer.from(bytes.subarray(start, end)).toString("latin1");
+    for (const move of this.#moving.get(key) ?? []) this.#break(move);
+  }
+
+  /** Nothing that is on its way is to be used. */
+  breakAll(): void {
+    for (const moves of this.#moving.values()) for (const move of moves) move.isBroken = true;
+    this.#moving.clear();
+  }
+
   /** The unit has ended: its writes have happened, and what it used is no longer needed. */
   endUnit(): void {
     for (const move of this.#used) this.#forget(move);
     for (const key of this.#written) {
       for (const move of this.#moving.get(key) ?? []) this.#break(move);
     }
-    if (this.#hasDeletedAll) {
-      for (const moves of this.#moving.values()) for (const move of moves) move.isBroken = true;
-      this.#moving.clear();
-    }
+    if (this.#hasDeletedAll) this.breakAll();
     this.abortUnit();
   }
 
