@@ -44,6 +44,9 @@ const NOT_IN_MULTI = "ERR Command not allowed inside a transaction";
 /** Commands that run at once inside MULTI instead of being queued. */
 const UNQUEUED = new Set(["exec", "discard", "multi", "watch", "quit", "reset"]);
 
+/** They show data, and neither keys nor flags say so. */
+const UNFLAGGED_READS = new Set(["exec", "cluster|countkeysinslot", "cluster|getkeysinslot"]);
+
 /** Not flagged fast, but too frequent to be timed one by one. */
 const FREQUENT = new Set(["set", "setex", "psetex", "del", "ping", "echo"]);
 
@@ -322,12 +325,13 @@ export class Dispatcher {
   }
 
   async #finishPreparing(session: Session): Promise<void> {
-    const work = session.work;
-    const store = this.#store;
-    const prepared = await work.pending!;
+    const { work } = session;
+    const { pending } = work;
+    const prepared = await pending!;
+    // Given up: what the store has shown before the node's role changed means nothing now.
+    if (work.pending !== pending) return;
     work.pending = undefined;
-    // What another store has shown means nothing to this one.
-    if (store === this.#store) work.results.push(prepared);
+    work.results.push(prepared);
   }
 
   #waitFor(interrupt: unknown, session: Session): Promise<void> | undefined {
@@ -366,7 +370,7 @@ export class Dispatcher {
 /** What the reply to a command that runs here tells; that of EXEC at least. */
 function effectOf(spec: CommandSpec): Effect {
   if (spec.has(FLAG_WRITE)) return "write";
-  const isRead = spec.firstKey > 0 || spec.has(FLAG_READONLY) || spec.name === "exec";
+  const isRead = spec.firstKey > 0 || spec.has(FLAG_READONLY) || UNFLAGGED_READS.has(spec.name);
   return isRead ? "read" : "none";
 }
 

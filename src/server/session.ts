@@ -178,11 +178,8 @@ export class Session {
     this.#statistics.reads++;
     this.#statistics.netInputBytes += chunk.length;
     if (this.parser.feed(chunk)) freeBuffer(chunk);
-    if (this.#isParked || this.#isRunning) {
-      this.#pause();
-      return;
-    }
-    this.#run();
+    if (this.#isParked || this.#isRunning) this.#pause();
+    else this.#run();
   }
 
   onDrain(): void {
@@ -258,7 +255,8 @@ export class Session {
   /** Another store is the node's now: what was prepared for the waiting command is void, and keys may have changed. */
   adopt(store: Store): void {
     this.context.store = store;
-    if (!this.#isUnblocked) this.work.clear();
+    this.heldSinceMs = 0;
+    if (!this.#isUnblocked) this.work.giveUp();
     this.#isUnblocked = false;
     if (this.watchedKeys.size > 0) this.isWatchBroken = true;
   }
@@ -275,8 +273,10 @@ export class Session {
   sendUnasked(encoded: Buffer): void {
     if (this.#isClosed) return;
     this.reply.raw(encoded);
+    // Behind the reply to a command of its own, which is marked when that ends.
+    if (this.#isRunning) return;
     this.outbox.mark("none");
-    if (!this.#isRunning) this.flush(0, 0);
+    this.flush(0, 0);
   }
 
   /** Runs what has arrived, until it must wait or nothing whole is left. */

@@ -1,7 +1,7 @@
 /** A node of a cluster whose role, lease and quorum change while clients wait for it. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { encodeRequest, RawConnection } from "../support/raw-connection.ts";
-import { type ClusterMember, StaticCluster } from "../support/static-cluster.ts";
+import { type ClusterMember, StaticCluster, slotOfKey } from "../support/static-cluster.ts";
 
 const SILENCE_MS = 150;
 
@@ -150,4 +150,57 @@ test("WATCH ends with the role: EXEC answers nil", async () => {
   node.server.resume(node.store);
   send("EXEC");
   expect(await answer()).toBe("*-1\r\n");
+});
+
+test("what CLUSTER shows of the keys is read data: it waits for the lease, and for the store at a step-down", async () => {
+  const slot = `${slotOfKey("k")}`;
+  send("SET", "k", "v");
+  expect(await answer()).toBe("+OK\r\n");
+  node.authority.isLeaseValid = false;
+  for (const words of [
+    ["COUNTKEYSINSLOT", slot],
+    ["GETKEYSINSLOT", slot, "1"],
+  ]) {
+    const rounds = node.authority.rounds.length;
+    send("CLUSTER", ...words);
+    expect(await silence()).toBe(true);
+    node.authority.rounds[rounds]!(true);
+    expect(await late()).toEndWith(words[0] === "COUNTKEYSINSLOT" ? ":1\r\n" : "k\r\n");
+  }
+  node.authority.isLeaseValid = true;
+  await node.server.suspend();
+  send("CLUSTER", "COUNTKEYSINSLOT", slot);
+  expect(await silence()).toBe(true);
+  node.server.resume(node.store);
+  expect(await late()).toBe(":1\r\n");
+});
+
+test("what a monitor has asked for itself is withdrawn, too", async () => {
+  for (const words of [["SET", "k", "v"], ["MONITOR"]]) {
+    send(...words);
+    expect(await answer()).toBe("+OK\r\n");
+  }
+  node.authority.isLeaseValid = false;
+  send("GET", "k");
+  await until(() => node.authority.rounds.length > 0);
+  await node.server.suspend();
+  expect(await answer()).toStartWith("-TRYAGAIN ");
+  node.server.resume(node.store);
+});
+
+test("a write that was held before a step-down does not shorten the wait of a later one", async () => {
+  node.config.set([["cluster-quorum-timeout", "300"]]);
+  node.authority.admission = "paused";
+  send("SET", "k", "1");
+  expect(await silence()).toBe(true);
+  node.authority.admission = "not-writer";
+  await node.server.suspend();
+  node.server.resume(node.store);
+  expect(await late()).toStartWith("-TRYAGAIN ");
+  await Bun.sleep(300);
+  node.authority.admission = "paused";
+  send("SET", "k", "2");
+  expect(await silence()).toBe(true);
+  node.authority.admission = "accept";
+  expect(await late()).toBe("+OK\r\n");
 });
