@@ -32,6 +32,7 @@ import { FindStatus } from "../lsm/table-reader.ts";
 import type { KeyCounts } from "./key-counts.ts";
 import { ownQuery } from "./records.ts";
 import type { Resident, Segments } from "./segments.ts";
+import type { Store } from "./store.ts";
 
 const TWO_32 = 0x1_0000_0000;
 /** Cursors are below. */
