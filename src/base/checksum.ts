@@ -28,3 +28,8 @@ export function checksumMatches(covered: Uint8Array, stored: Uint8Array, offset:
   }
   return true;
 }
+
+/** A checksum over all bytes so far, in hexadecimal digits: `chain` is that of those before, "0" for none. */
+export function chainChecksum(chain: string, bytes: Uint8Array): string {
+  return Bun.hash.xxHash64(bytes, BigInt(`0x${chain}`)).toString(16);
+}

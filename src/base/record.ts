@@ -17,8 +17,11 @@
  * A key's data is one VALUE, or one CHUNKED record followed in order by its CHUNK records, whose sub-key is
  * (version u48 BE, chunk number u32 BE). The value of a CHUNKED record is (length u48 LE, version u48 LE). A version is the
  * sequence at which the chunked value was begun; any newer record of the key itself hides chunks of versions
- * below its own (CHUNKED) or below its sequence (VALUE, TOMBSTONE).
+ * below its own (CHUNKED) or below its sequence (VALUE, TOMBSTONE). A value that came with its slot from another replica
+ * set has the version that it had there behind these two, u48 LE.
  * The value of a RANGE_DELETION is (first slot u16, end slot u16): it hides all lower sequences in [first, end).
+ * SLOT_MOVES is the state of all slots that are on the move (store/slot-moves.ts): key "", sub-key SLOT_MOVES_SUB_KEY,
+ * so that logs, tables and checkpoints keep it as they keep everything, and no lookup of a client meets it.
  */
 
 export const RecordType = {
@@ -27,6 +30,7 @@ export const RecordType = {
   CHUNKED: 3,
   CHUNK: 4,
   RANGE_DELETION: 5,
+  SLOT_MOVES: 6,
 } as const;
 export type RecordType = (typeof RecordType)[keyof typeof RecordType];
 
@@ -44,6 +48,10 @@ export const KEY_BYTES_MAX = 0xffff;
 export const CHUNK_BYTES = 32 * 1024;
 export const CHUNK_SUB_KEY_BYTES = 10;
 export const CHUNKED_VALUE_BYTES = 12;
+/** Of a CHUNKED record that came from another replica set. */
+export const MOVED_CHUNKED_VALUE_BYTES = 18;
+/** Shorter than that of any chunk. */
+export const SLOT_MOVES_SUB_KEY = Buffer.from([0]);
 
 const TWO_32 = 0x1_0000_0000;
 

@@ -42,7 +42,7 @@ export class ChunkFilter {
     this.#hash = record.hash;
     const hasVersion =
       record.type === RecordType.CHUNKED &&
-      record.valueEnd - record.valueStart === CHUNKED_VALUE_BYTES;
+      record.valueEnd - record.valueStart >= CHUNKED_VALUE_BYTES;
     this.#hidesBelow = hasVersion ? chunkedVersion(record) : record.sequence;
   }
 }

@@ -246,19 +246,21 @@ export class Lsm {
   }
 
   /**
-   * Its frame is committed: makes it durable, and deletes the tables that it covers. While an edit is being written,
-   * the next one gathers.
+   * Their frames are committed (ascending by sequence): makes them durable, and deletes the tables that they cover. While
+   * an edit is being written, the next one gathers.
    */
-  commitRangeDeletion(sequence: number): void {
-    const deletion = this.#deletions.pending.findLast((pending) => pending.sequence === sequence);
-    if (deletion === undefined) {
+  commitRangeDeletions(sequences: readonly number[]): void {
+    if (sequences.length === 0) return;
+    const asked = new Set(sequences);
+    const committed = this.#deletions.pending.filter(({ sequence }) => asked.has(sequence));
+    if (committed.length < asked.size) {
       const { rangeDeletions } = this.#tables.state;
-      const isCommitted = rangeDeletions.some((committed) => committed.sequence >= sequence);
+      const isCommitted = rangeDeletions.some((other) => other.sequence >= sequences[0]!);
       assert(isCommitted, "a committed deletion was added");
-      return;
     }
+    if (committed.length === 0) return;
     const isAsked = this.#committing.length > 0;
-    this.#committing = uncovered([...this.#committing, deletion]);
+    this.#committing = uncovered([...this.#committing, ...committed]);
     if (isAsked) return;
     const applied = this.#tables.apply((state) => {
       const change = deletionEdit(state.rangeDeletions, this.#committing.splice(0));

@@ -42,8 +42,9 @@ export class MemorySegment {
   resolvedRecords = 0;
   /** Records that carry an expiry. */
   expiringCount = 0;
-  /** It holds a deletion of all keys. */
+  /** It holds a deletion of all keys, or of some slots: 1 for each of them. */
   hasRangeDeletion = false;
+  readonly deletedSlots: Uint8Array;
 
   constructor(segmentBytes: number, slotCount: number) {
     const records = Math.ceil(segmentBytes / RECORD_BYTES_EXPECTED_MIN);
@@ -53,6 +54,7 @@ export class MemorySegment {
     this.deadShared = new SharedArrayBuffer(deadSetBytes(segmentBytes));
     this.dead = new Uint8Array(this.deadShared);
     this.knownDeltas = new Float64Array(slotCount);
+    this.deletedSlots = new Uint8Array(slotCount);
   }
 
   attach(arena: SegmentArena, firstSequence: number, group: number): void {
@@ -64,6 +66,7 @@ export class MemorySegment {
     this.unknownCounts = 0;
     this.resolvedRecords = 0;
     this.expiringCount = 0;
+    if (this.hasRangeDeletion) this.deletedSlots.fill(0);
     this.hasRangeDeletion = false;
     this.chains.fill(0);
     this.dead.fill(0);

@@ -7,8 +7,9 @@
  *   bucket = [ index hash i32 | position u32 ]       position 0: empty
  *   position = (segment number << segment shift | arena offset >> 3) mod 2^32
  *
- * A position whose segment is no longer resident, or that lies before `floor` (a deletion of all keys), is
- * stale: lookups pass over it, inserts reuse it, and `sweep` removes it long before positions wrap.
+ * A position whose segment is no longer resident, or that lies before `floor` (a deletion of all keys) or before the
+ * floor of its slot (a deletion of slots), is stale: lookups pass over it, inserts reuse it, and `sweep` removes it long
+ * before positions wrap. A floor goes with its segment: everything before it is no longer resident either.
  *
  * Per segment there is, for flushes and scans (MemorySegment):
  *   offsets   u32 per record: its arena offset | OFFSET_COUNT_UNKNOWN
@@ -32,6 +33,7 @@ import {
 import { markDead, OFFSET_COUNT_UNKNOWN, unmarkDead } from "./flush.ts";
 import type { MemorySegment } from "./memory-segment.ts";
 import type { KeyQuery, RecordView } from "./order-key.ts";
+import { SlotFloors } from "./slot-floors.ts";
 
 const CHAIN_HASH_SHIFT = 26;
 const CHAIN_SLOT_SHIFT = 6;
@@ -64,6 +66,7 @@ export class Memtable {
   #usedBuckets = 0;
   #floor = 0;
   #hasFloor = false;
+  readonly #slotFloors = new SlotFloors();
   #sweepBucket = 0;
   #sweepDue = 0;
   #undo = new Int32Array(UNDO_INITIAL * 3);
@@ -165,16 +168,15 @@ export class Memtable {
     const place = this.#placeOf(segment.arena!.number);
     assert(this.#resident[place] === segment, "the retired segment is not resident");
     this.#resident[place] = undefined;
+    // Positions are compared within half of their range: a floor must not outlive what it hides.
+    const isThere = (floor: number) => floor >>> this.#segmentShift === place;
+    if (this.#hasFloor && isThere(this.#floor)) this.#hasFloor = false;
+    this.#slotFloors.drop(isThere);
   }
 
   /** Position of the record at arena offset `offset` of segment `number`. */
   positionOf(number: number, offset: number): number {
     return ((this.#placeOf(number) << this.#segmentShift) | (offset >>> 3)) >>> 0;
-  }
-
-  /** Whether `position` is at or after `other`; both within the resident window (less than 2^31 apart). */
-  isAtOrAfter(position: number, other: number): boolean {
-    return ((position - other) | 0) >= 0;
   }
 
   /** Hides everything written before `position`: all keys were deleted. Returns what undoes it. */
@@ -187,6 +189,16 @@ export class Memtable {
       this.#floor = floor;
       this.#hasFloor = hasFloor;
     };
+  }
+
+  /** The same for the records of slots [startSlot, endSlot). */
+  hideSlotsBefore(startSlot: number, endSlot: number, position: number): () => void {
+    return this.#slotFloors.raise(startSlot, endSlot, position);
+  }
+
+  /** Whether a deletion hides the record at `position`, whose segment is resident. */
+  isHidden(position: number): boolean {
+    return !this.#isValid(position);
   }
 
   /** Starts a unit: what is inserted from here on can be undone by undo(). */
@@ -370,17 +382,20 @@ export class Memtable {
     }
   }
 
-  get bucketCount(): number {
-    return this.#mask + 1;
-  }
-
   #placeOf(segmentNumber: number): number {
     return segmentNumber % this.#placeCount;
   }
 
   #isValid(position: number): boolean {
-    if (this.#resident[position >>> this.#segmentShift] === undefined) return false;
-    return !this.#hasFloor || ((position - this.#floor) | 0) >= 0;
+    const segment = this.#resident[position >>> this.#segmentShift];
+    if (segment === undefined) return false;
+    if (this.#hasFloor && ((position - this.#floor) | 0) < 0) return false;
+    return this.#slotFloors.isEmpty || !this.#isBelowSlotFloor(segment, position);
+  }
+
+  #isBelowSlotFloor(segment: MemorySegment, position: number): boolean {
+    const slot = slotAt(segment.arena!.words, this.offsetAt(position));
+    return this.#slotFloors.hides(slot, position);
   }
 
   /** The record at `position` may have been marked as overwritten by the unit that is taken back. */
@@ -407,6 +422,7 @@ export class Memtable {
     const segment = this.#resident[position >>> this.#segmentShift];
     if (segment === undefined) return false;
     if (this.#hasFloor && ((position - this.#floor) | 0) < 0) return false;
+    if (!this.#slotFloors.isEmpty && this.#isBelowSlotFloor(segment, position)) return false;
     const arena = segment.arena!;
     const offset = (position & ((1 << this.#segmentShift) - 1)) * 8;
     const words = arena.words;

@@ -147,7 +147,8 @@ export class Housekeeping {
     if (this.#isClosing) return;
     const removal = this.#store.runUnit(() => {
       this.#store.select(bytes, start, end);
-      this.#store.find();
+      // What is on the move stays as it is; whoever owns it then removes what has expired.
+      if (!this.#parts.slotMoves.isHeld(this.#store.selectedSlot)) this.#store.find();
     });
     this.#removals.add(removal);
     await removal.finally(() => this.#removals.delete(removal));

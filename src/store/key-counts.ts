@@ -10,12 +10,15 @@ import { SLOT_COUNT } from "../base/slot.ts";
 import { OFFSET_COUNT_UNKNOWN } from "../lsm/flush.ts";
 import type { MemorySegment } from "../lsm/memory-segment.ts";
 import type { Memtable } from "../lsm/memtable.ts";
+import type { SlotMoves } from "./slot-moves.ts";
 
 interface MarkState {
   readonly segment: MemorySegment;
   readonly unknownCounts: number;
   readonly resolvedRecords: number;
 }
+
+const NOTHING_TO_UNDO = (): void => undefined;
 
 export class KeyCounts {
   readonly #memtable: Memtable;
@@ -27,7 +30,7 @@ export class KeyCounts {
   unflushed: () => readonly MemorySegment[] = () => [];
   /** Sum of the known counts. */
   total = 0;
-  /** Grows with every deletion of all keys: a resolution that was under way is void. */
+  /** Grows with every deletion: a resolution that was under way is void. */
   generation = 0;
 
   constructor(memtable: Memtable) {
@@ -37,6 +40,15 @@ export class KeyCounts {
   /** Live keys of a slot, unresolved marks not counted. */
   known(slot: number): number {
     return this.#known[slot]!;
+  }
+
+  /** Sum of the known counts of slots whose keys can be seen. */
+  visible(moves: SlotMoves): number {
+    if (moves.isIdle) return this.total;
+    let total = 0;
+    for (const { start, end } of moves.visibleRuns())
+      for (let slot = start; slot < end; slot++) total += this.#known[slot]!;
+    return total;
   }
 
   /** Records whose marks are not resolved. */
@@ -63,22 +75,54 @@ export class KeyCounts {
   }
 
   undoUnit(): void {
-    for (const change of this.#unit) {
+    this.#undoAfter(0);
+  }
+
+  /** Takes back all changes of the unit but the first `count`. */
+  #undoAfter(count: number): void {
+    for (let i = this.#unit.length - 1; i >= count; i--) {
+      const change = this.#unit[i]!;
       const delta = (change & 3) - 1;
       this.#memtable.active.knownDeltas[change >>> 2]! -= delta;
       this.#settle(change >>> 2, -delta);
     }
-    this.#unit.length = 0;
+    this.#unit.length = count;
   }
 
-  /** All keys are deleted: counts start from zero, and marks so far say nothing any more. Returns what undoes it. */
-  clear(): () => void {
+  /**
+   * The keys of slots [startSlot, endSlot) are deleted: their counts start from zero. Marks of records that are hidden by
+   * it stay, and whoever resolves them finds that they count for nothing. Returns what undoes it.
+   */
+  clear(startSlot: number, endSlot: number): () => void {
     const active = this.#memtable.active;
-    const deltas = active.knownDeltas.slice();
-    const known = this.#known.slice();
+    const known = this.#known.slice(startSlot, endSlot);
+    const deltas = active.knownDeltas.slice(startSlot, endSlot);
+    const deleted = active.deletedSlots.slice(startSlot, endSlot);
     const total = this.total;
-    const unit = this.#unit.splice(0);
+    const changes = this.#unit.length;
     const hadRangeDeletion = active.hasRangeDeletion;
+    const undoMarks =
+      startSlot === 0 && endSlot === SLOT_COUNT ? this.#forgetMarks() : NOTHING_TO_UNDO;
+    for (let slot = startSlot; slot < endSlot; slot++) {
+      active.knownDeltas[slot]! -= this.#known[slot]!;
+      this.#settle(slot, -this.#known[slot]!);
+    }
+    active.hasRangeDeletion = true;
+    active.deletedSlots.fill(1, startSlot, endSlot);
+    this.generation++;
+    return () => {
+      this.#undoAfter(changes);
+      active.knownDeltas.set(deltas, startSlot);
+      active.deletedSlots.set(deleted, startSlot);
+      active.hasRangeDeletion = hadRangeDeletion;
+      this.#known.set(known, startSlot);
+      this.total = total;
+      undoMarks();
+    };
+  }
+
+  /** Marks so far say nothing any more. Returns what undoes it. */
+  #forgetMarks(): () => void {
     const marks: MarkState[] = [];
     for (const segment of this.unflushed()) {
       const { unknownCounts, resolvedRecords } = segment;
@@ -86,17 +130,7 @@ export class KeyCounts {
       segment.unknownCounts = 0;
       segment.resolvedRecords = segment.recordCount;
     }
-    for (let slot = 0; slot < SLOT_COUNT; slot++) active.knownDeltas[slot]! -= known[slot]!;
-    this.#known.fill(0);
-    this.total = 0;
-    active.hasRangeDeletion = true;
-    this.generation++;
     return () => {
-      active.knownDeltas.set(deltas);
-      active.hasRangeDeletion = hadRangeDeletion;
-      this.#known.set(known);
-      this.total = total;
-      this.#unit.splice(0, this.#unit.length, ...unit);
       for (const mark of marks) {
         mark.segment.unknownCounts = mark.unknownCounts;
         mark.segment.resolvedRecords = mark.resolvedRecords;
@@ -122,14 +156,15 @@ export class KeyCounts {
 
   /**
    * A flush has put segments into tables and resolved their marks: `resolved` is by how much the tables' counts grew
-   * beyond what was known. A deletion of all keys in a later segment has already set the count to zero without
-   * knowing of these, so it takes them back.
+   * beyond what was known. A deletion in a later segment has already set the count to zero without knowing of these, so
+   * it takes them back.
    */
   settleFlush(resolved: Float64Array): void {
-    const deleting = this.unflushed().find((segment) => segment.hasRangeDeletion);
+    const withDeletions = this.unflushed().filter((segment) => segment.hasRangeDeletion);
     for (let slot = 0; slot < SLOT_COUNT; slot++) {
       const delta = resolved[slot]!;
       if (delta === 0) continue;
+      const deleting = withDeletions.find((segment) => segment.deletedSlots[slot] === 1);
       if (deleting === undefined) this.#settle(slot, delta);
       else deleting.knownDeltas[slot]! -= delta;
     }

@@ -9,12 +9,16 @@ import type { ByteBudget } from "../base/byte-budget.ts";
 import type { Clock } from "../base/clock.ts";
 import { StartupError } from "../base/errors.ts";
 import type { FileSystem } from "../base/file-system.ts";
-import type { HashSeed } from "../base/order-hash.ts";
+import { type HashSeed, orderHash } from "../base/order-hash.ts";
+import { SLOT_MOVES_SUB_KEY } from "../base/record.ts";
+import { slotOf } from "../base/slot.ts";
 import { Lsm } from "../lsm/lsm.ts";
 import type { LsmTuning } from "../lsm/lsm-options.ts";
 import { RECORD_BYTES_EXPECTED_MIN } from "../lsm/memory-segment.ts";
 import { Memtable } from "../lsm/memtable.ts";
+import { emptyQuery, prefixOf, RecordView } from "../lsm/order-key.ts";
 import type { StorageExecutor } from "../lsm/storage-executor.ts";
+import { FindStatus } from "../lsm/table-reader.ts";
 import { Log } from "../wal/log.ts";
 import { type Arena, ArenaPool } from "../wal/segment.ts";
 import { finishInstallation } from "./checkpoint-staging.ts";
@@ -31,6 +35,7 @@ import {
 import { Replay } from "./replay.ts";
 import { ReplicaLog } from "./replica-log.ts";
 import { Segments } from "./segments.ts";
+import { decodeSlotMoves, SlotMoves } from "./slot-moves.ts";
 import { Store } from "./store.ts";
 
 export interface StoreOptions {
@@ -109,9 +114,8 @@ export async function openStore(
     onDiskFull: (error) => options.onDiskFull?.(error),
     onExpired: (batch) => store?.housekeeping.expireBatch(batch),
   });
-  const { segmentBytes, segmentCount, pool, memtable } = makeMemory(options, walDirectory);
-  const counts = new KeyCounts(memtable);
-  counts.load(lsm.baseCounts);
+  const memory = makeMemory(options, walDirectory, lsm.baseCounts);
+  const { segmentBytes, segmentCount, pool, memtable, counts } = memory;
   const segments = new Segments({
     deleteLogsBefore: (segment) => {
       log?.deleteBefore(segment);
@@ -126,7 +130,8 @@ export async function openStore(
     onExtended: (count) => memtable.allow(bucketsFor(segmentBytes, count)),
     onFlushed: (hadRoom) => store?.onFlushed(hadRoom),
   });
-  const replay = new Replay({ lsm, memtable, counts, seed });
+  const parts = { lsm, memtable, counts, seed, slotMoves: await slotMovesOf(lsm, seed) };
+  const replay = new Replay(parts);
   const deletions: number[] = [];
   const replica =
     options.replication &&
@@ -150,7 +155,7 @@ export async function openStore(
     epochs: recovered.epochs,
     segmentRecordsMax: Math.ceil(segmentBytes / RECORD_BYTES_EXPECTED_MIN),
   });
-  commitDeletion(lsm, replay.takeDeletions().at(-1) ?? deletions.at(-1));
+  commitDeletions(lsm, [...deletions, ...replay.takeDeletions()]);
   await goOn(log, segments, lsm, replica);
   // Recovery relies on the name of a log's first file.
   if (recovered.segments.length === 0) fileSystem.syncDirectory(walDirectory);
@@ -165,8 +170,27 @@ export async function openStore(
   });
   segments.bind(log, pipeline);
   replica?.bind(pipeline, options.replication!.retainBytesMax);
-  store = new Store({ log, lsm, memtable, pipeline, counts, segments, seed, options, replica });
+  store = new Store({ ...parts, log, pipeline, segments, options, replica });
   return { store, recovery: summaryOf(recovered, replay.records) };
+}
+
+/** Slots on the move as tables have them; the log behind them may know better. */
+async function slotMovesOf(lsm: Lsm, seed: HashSeed): Promise<SlotMoves> {
+  const moves = new SlotMoves();
+  const query = emptyQuery();
+  query.hash = orderHash(query.bytes, 0, 0, seed.low, seed.high);
+  query.slot = slotOf(query.bytes, 0, 0);
+  query.prefix = prefixOf(query.slot, query.hash);
+  query.subBytes = SLOT_MOVES_SUB_KEY;
+  query.subKeyEnd = SLOT_MOVES_SUB_KEY.length;
+  await lsm.prefetch([query]);
+  const view = new RecordView();
+  const isThere = lsm.find(query, view) === FindStatus.FOUND;
+  lsm.unpin();
+  if (!isThere) return moves;
+  const value = view.bytes.subarray(view.valueStart, view.valueEnd);
+  moves.set(decodeSlotMoves(value, "tables"));
+  return moves;
 }
 
 /** Numbers alone: what was recovered has the arenas in it. */
@@ -174,7 +198,7 @@ function summaryOf({ replayedBytes, cutBytes }: Recovered, records: number): Rec
   return { replayedBytes, cutBytes, records };
 }
 
-function makeMemory(options: StoreOptions, walDirectory: string) {
+function makeMemory(options: StoreOptions, walDirectory: string, baseCounts: Float64Array) {
   const segmentBytes = Math.max(
     options.segmentBytes,
     powerOfTwo(largestSegmentBytes(options.fileSystem, walDirectory)),
@@ -185,7 +209,9 @@ function makeMemory(options: StoreOptions, walDirectory: string) {
     arenas?.segmentBytes === segmentBytes ? arenas : new ArenaPool(segmentBytes, segmentCount);
   const memtable = new Memtable(segmentBytes, bucketsFor(segmentBytes, segmentCount));
   memtable.reserve(logBytes(options.fileSystem, walDirectory) / RECORD_BYTES_EXPECTED_MIN);
-  return { segmentBytes, segmentCount, pool, memtable };
+  const counts = new KeyCounts(memtable);
+  counts.load(baseCounts);
+  return { segmentBytes, segmentCount, pool, memtable, counts };
 }
 
 interface RecoveryParts {
@@ -232,10 +258,10 @@ function prepareDirectory(fileSystem: FileSystem, directory: string, random: Uin
   return { low: hashSeed[0], high: hashSeed[1] };
 }
 
-/** Recovery has synced the log, and so the newest deletion of all keys that it found. */
-function commitDeletion(lsm: Lsm, sequence: number | undefined): void {
+/** Recovery has synced the log, and so the deletions that it found. */
+function commitDeletions(lsm: Lsm, sequences: readonly number[]): void {
   // A flush that recovery needed has committed what it put into tables.
-  if (sequence !== undefined && sequence >= lsm.flushedSequence) lsm.commitRangeDeletion(sequence);
+  lsm.commitRangeDeletions(sequences.filter((sequence) => sequence >= lsm.flushedSequence));
 }
 
 /** The last segment goes on when it has room, else a new one does. */

@@ -1,6 +1,6 @@
 /**
- * A deletion of all keys, as memory sees it: everything before it is hidden, in the memtable by position and in
- * tables by sequence, and every count starts again from zero.
+ * A deletion of all keys, or of those of some slots, as memory sees it: everything before it is hidden, in the memtable
+ * by position and in tables by sequence, and the slots' counts start again from zero.
  */
 import { SLOT_COUNT } from "../base/slot.ts";
 import type { Lsm } from "../lsm/lsm.ts";
@@ -13,19 +13,33 @@ export interface RangeDeletionParts {
   readonly lsm: Lsm;
 }
 
+export interface DeletionRecord {
+  /** In its segment. */
+  readonly offset: number;
+  readonly sequence: number;
+  readonly startSlot: number;
+  /** Behind the last one. */
+  readonly endSlot: number;
+}
+
 /** Applies the RANGE_DELETION record at `offset` of a segment. Returns what takes it back. */
 export function applyRangeDeletion(
   parts: RangeDeletionParts,
   segmentNumber: number,
-  record: { readonly offset: number; readonly sequence: number },
+  record: DeletionRecord,
 ): () => void {
   const { memtable, counts, lsm } = parts;
-  const unhide = memtable.hideBefore(memtable.positionOf(segmentNumber, record.offset));
-  lsm.addRangeDeletion(record.sequence, 0, SLOT_COUNT);
-  const restoreCounts = counts.clear();
+  const { offset, sequence, startSlot, endSlot } = record;
+  const position = memtable.positionOf(segmentNumber, offset);
+  const isOfAll = startSlot === 0 && endSlot === SLOT_COUNT;
+  const unhide = isOfAll
+    ? memtable.hideBefore(position)
+    : memtable.hideSlotsBefore(startSlot, endSlot, position);
+  lsm.addRangeDeletion(sequence, startSlot, endSlot);
+  const restoreCounts = counts.clear(startSlot, endSlot);
   return () => {
     unhide();
-    lsm.removeRangeDeletion(record.sequence);
+    lsm.removeRangeDeletion(sequence);
     restoreCounts();
   };
 }

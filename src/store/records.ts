@@ -17,7 +17,7 @@ import {
   RecordFlag,
   RecordType,
 } from "../base/record.ts";
-import { SLOT_COUNT, slotOf } from "../base/slot.ts";
+import { slotOf } from "../base/slot.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import { indexHashOf, type Memtable, WARMED_MAX } from "../lsm/memtable.ts";
 import {
@@ -84,12 +84,12 @@ export class Records {
   readonly #undo: (() => void)[] = [];
   #indexHash = 0;
   #hasWrites = false;
-  #hasDeletedAll = false;
+  #hasDeleted = false;
   /** `tag` when the open unit began. */
   #unitTag = 0;
-  /** Frame index of the newest deletion of all keys: "absent" may depend on it. */
+  /** Frame index of the newest range deletion: "absent" may depend on it. */
   #deletionIndex = 0;
-  /** Deletions of all keys whose frames are not committed and durable: sequence and frame index, oldest first. */
+  /** Range deletions whose frames are not committed and durable: sequence and frame index, oldest first. */
   readonly #uncommittedDeletions: { sequence: number; index: number }[] = [];
   /** What select() set. */
   readonly query: KeyQuery = emptyQuery();
@@ -115,9 +115,9 @@ export class Records {
     return this.#hasWrites;
   }
 
-  /** Whether the open unit has deleted all keys. */
-  get hasDeletedAll(): boolean {
-    return this.#hasWrites && this.#hasDeletedAll;
+  /** Whether the open unit has deleted all keys of some slots. */
+  get hasDeleted(): boolean {
+    return this.#hasWrites && this.#hasDeleted;
   }
 
   /** Sequence that the next record will have. */
@@ -331,21 +331,22 @@ export class Records {
     if (subKeyBytes === 0) this.#count(isLiveType(type) ? 1 : 0, previous);
   }
 
-  /** Deletes all keys. */
-  appendDeletionOfAll(): void {
+  /** Deletes the keys of slots [startSlot, endSlot). */
+  appendDeletion(startSlot: number, endSlot: number): void {
     const bytes = alignRecord(RECORD_HEADER_BYTES + 4);
     const offset = this.#reserve(bytes);
-    this.#hasDeletedAll = true;
+    this.#hasDeleted = true;
     const sequence = this.#log.nextSequence - 1;
     const { words, number } = this.#log.active;
     const word = offset >>> 2;
     words.fill(0, word, word + (bytes >>> 2));
     words[word] = RecordType.RANGE_DELETION;
     words[word + 2] = 4;
-    words[word + 4] = SLOT_COUNT << 16;
+    words[word + 4] = startSlot | (endSlot << 16);
     this.#memtable.insertUnindexed(offset);
     const parts = { memtable: this.#memtable, counts: this.#counts, lsm: this.#lsm };
-    this.#undo.push(applyRangeDeletion(parts, number, { offset, sequence }));
+    const record = { offset, sequence, startSlot, endSlot };
+    this.#undo.push(applyRangeDeletion(parts, number, record));
     const deletion = { sequence, index: this.#log.openIndex };
     const before = this.#deletionIndex;
     this.#deletionIndex = deletion.index;
@@ -356,30 +357,34 @@ export class Records {
     });
   }
 
-  /** A deletion of all keys that another node has made is applied. */
+  /** What else abortUnit() is to take back. REQUIRES: the open unit has written. */
+  addUndo(undo: () => void): void {
+    this.#undo.push(undo);
+  }
+
+  /** A deletion that another node has made is applied. */
   noteDeletion(deletion: { sequence: number; index: number }): void {
     this.#deletionIndex = deletion.index;
     this.#uncommittedDeletions.push(deletion);
   }
 
   /**
-   * The commit index has grown: deletions of all keys that it covers give their tables back. Their frames must be
-   * on stable storage too: a deletion that outlives its log would hide what later gets the same sequences.
+   * The commit index has grown: deletions that it covers give their tables back. Their frames must be on stable storage
+   * too: a deletion that outlives its log would hide what later gets the same sequences.
    */
   onCommitted(): void {
     const deletions = this.#uncommittedDeletions;
     const committed = Math.min(this.#pipeline.committed, this.#log.durableIndex);
-    let newest = -1;
+    const done: number[] = [];
     while (deletions.length > 0) {
       const { sequence, index } = deletions[0]!;
       const isFlushed = sequence < this.#lsm.flushedSequence;
       if (!isFlushed && index > committed) break;
       deletions.shift();
       // A flush has made it durable along with the tables.
-      if (!isFlushed) newest = sequence;
+      if (!isFlushed) done.push(sequence);
     }
-    // It hides all that those before it do.
-    if (newest >= 0) this.#lsm.commitRangeDeletion(newest);
+    this.#lsm.commitRangeDeletions(done);
   }
 
   #reserve(bytes: number): number {
@@ -388,7 +393,7 @@ export class Records {
     if (!this.#hasWrites) {
       if (memtable.isCrowded) memtable.grow();
       this.#hasWrites = true;
-      this.#hasDeletedAll = false;
+      this.#hasDeleted = false;
       log.beginUnit();
       memtable.begin();
     } else if (memtable.isCrowded) {

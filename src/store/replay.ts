@@ -11,15 +11,16 @@ import {
   slotAt,
   subKeyBytesAt,
   typeAt,
+  valueBytesAt,
 } from "../base/record.ts";
-import { SLOT_COUNT } from "../base/slot.ts";
 import type { Lsm } from "../lsm/lsm.ts";
 import { indexHashOf, type Memtable } from "../lsm/memtable.ts";
 import { emptyQuery, isLiveType, prefixOf } from "../lsm/order-key.ts";
 import type { FrameFields } from "../wal/frame.ts";
-import type { Segment } from "../wal/segment.ts";
+import { type Segment, segmentFileName } from "../wal/segment.ts";
 import type { KeyCounts } from "./key-counts.ts";
 import { applyRangeDeletion } from "./range-deletion.ts";
+import { decodeSlotMoves, type SlotMoves } from "./slot-moves.ts";
 
 const NO_DELETIONS: readonly number[] = [];
 
@@ -28,6 +29,7 @@ export interface ReplayParts {
   readonly memtable: Memtable;
   readonly counts: KeyCounts;
   readonly seed: HashSeed;
+  readonly slotMoves: SlotMoves;
 }
 
 export class Replay {
@@ -46,7 +48,7 @@ export class Replay {
     this.#tablesMayHoldKeys = parts.lsm.info.levels.some((level) => level.tables > 0);
   }
 
-  /** Sequences of the deletions of all keys since the last call: to be committed once their frames are durable. */
+  /** Sequences of the range deletions since the last call: to be committed once their frames are durable. */
   takeDeletions(): readonly number[] {
     if (this.#deletions.length === 0) return NO_DELETIONS;
     const deletions = this.#deletions;
@@ -84,8 +86,8 @@ export class Replay {
       const valueStart = keyStart + keyBytesAt(words, offset);
       const startSlot = segment.bytes.readUInt16LE(valueStart);
       const endSlot = segment.bytes.readUInt16LE(valueStart + 2);
-      assert(startSlot === 0 && endSlot === SLOT_COUNT, "a range deletion covers all slots");
-      applyRangeDeletion({ memtable, counts, lsm }, segment.number, { offset, sequence });
+      const deletion = { offset, sequence, startSlot, endSlot };
+      applyRangeDeletion({ memtable, counts, lsm }, segment.number, deletion);
       this.#deletions.push(sequence);
       return;
     }
@@ -103,6 +105,7 @@ export class Replay {
     const isPart = query.subKeyStart !== query.subKeyEnd;
     const previous = memtable.insert(query, isPart ? indexHashOf(query) : query.hash, offset);
     if (expiryAt(words, offset) !== 0) memtable.active.expiringCount++;
+    if (type === RecordType.SLOT_MOVES) this.#noteSlotMoves(segment, query.subKeyEnd, offset);
     if (isPart) return;
     this.onKey?.(segment.bytes, keyStart, keyEnd);
     const live = isLiveType(type) ? 1 : 0;
@@ -114,5 +117,11 @@ export class Replay {
     } else if (live === 1) {
       counts.add(query.slot, 1);
     }
+  }
+
+  #noteSlotMoves(segment: Segment, valueStart: number, offset: number): void {
+    const valueEnd = valueStart + valueBytesAt(segment.words, offset);
+    const value = segment.bytes.subarray(valueStart, valueEnd);
+    this.#parts.slotMoves.set(decodeSlotMoves(value, segmentFileName(segment.number)));
   }
 }

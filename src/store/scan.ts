@@ -32,7 +32,7 @@ import { FindStatus } from "../lsm/table-reader.ts";
 import type { KeyCounts } from "./key-counts.ts";
 import { ownQuery } from "./records.ts";
 import type { Resident, Segments } from "./segments.ts";
-import type { Store } from "./store.ts";
+import type { SlotMoves } from "./slot-moves.ts";
 
 const TWO_32 = 0x1_0000_0000;
 /** Cursors are below. */
@@ -116,6 +116,7 @@ export interface ScanParts {
   readonly memtable: Memtable;
   readonly counts: KeyCounts;
   readonly segments: Segments;
+  readonly slotMoves: SlotMoves;
 }
 
 export class KeyScan {
@@ -188,10 +189,10 @@ export class KeyScan {
   }
 
   #randomPosition(random: number): number {
-    const { counts } = this.#parts;
+    const { counts, slotMoves } = this.#parts;
     let rest = random * counts.total;
     for (let slot = 0; slot < SLOT_COUNT; slot++) {
-      const known = counts.known(slot);
+      const known = slotMoves.isImporting(slot) ? 0 : counts.known(slot);
       if (rest < known) return slot * TWO_32 + Math.floor((rest / known) * TWO_32);
       if (known > 0) rest -= known;
     }
@@ -214,28 +215,34 @@ export class KeyScan {
         throw new ColdReadError(() => this.#parts.segments.flush());
       }
       const deltas = new Float64Array(SLOT_COUNT);
-      let sum = 0;
       for (let at = memory.resolvedRecords; at < memory.recordCount; at++) {
         const entry = memory.offsets[at]!;
         if ((entry & OFFSET_COUNT_UNKNOWN) === 0) continue;
         const offset = entry & ~OFFSET_COUNT_UNKNOWN;
         const delta = this.#markDelta(resident, offset, cold);
         deltas[slotAt(resident.segment.words, offset)]! += delta;
-        sum += delta;
       }
       if (cold.length > 0) continue;
       if (settles && phase !== "flushing") {
         this.#parts.counts.resolve(memory, memory.recordCount, deltas);
       } else {
-        total += slot === undefined ? sum : deltas[slot]!;
+        total += slot === undefined ? this.#sumVisible(deltas) : deltas[slot]!;
       }
     }
     if (cold.length > 0) throw new ColdReadError(() => this.#parts.lsm.prefetch(cold));
     return total;
   }
 
+  #sumVisible(deltas: Float64Array): number {
+    const { slotMoves } = this.#parts;
+    return deltas.reduce((sum, delta, slot) => sum + (slotMoves.isImporting(slot) ? 0 : delta), 0);
+  }
+
   /** What the record at `offset` adds to the number of keys; one that tables must be read for goes to `cold`. */
   #markDelta(resident: Resident, offset: number, cold: KeyQuery[]): number {
+    const { memtable } = this.#parts;
+    // The keys of its slot were deleted after it was written.
+    if (memtable.isHidden(memtable.positionOf(resident.segment.number, offset))) return 0;
     const live = isLiveType(typeAt(resident.segment.words, offset)) ? 1 : 0;
     this.#queryAt(resident, offset);
     const status = this.#parts.lsm.find(this.#query, this.#view);
@@ -337,6 +344,7 @@ export class KeyScan {
     const view = this.#view;
     memtable.view(newest, view);
     if (!isLiveType(view.type) || (view.expiry !== 0 && view.expiry <= this.#nowMs)) return;
+    if (this.#parts.slotMoves.isImporting(view.slot)) return;
     const position = positionOf(view.slot, view.hash);
     const key = Buffer.from(view.bytes.subarray(view.keyStart, view.keyEnd));
     // A deletion of all keys can leave a key twice in a chain.
@@ -370,6 +378,7 @@ export class KeyScan {
       }
       if (!isLiveType(view.type)) continue;
       if (view.expiry !== 0 && view.expiry <= this.#nowMs) continue;
+      if (this.#parts.slotMoves.isImporting(view.slot)) continue;
       if (this.#isNewerInMemory(view)) continue;
       keys.push({ key: Buffer.from(view.bytes.subarray(view.keyStart, view.keyEnd)), position });
     }
@@ -439,22 +448,4 @@ function lowerBound(values: Float64Array, count: number, value: number): number 
     else high = middle;
   }
   return low;
-}
-
-/** The first key from `cursor` on, or else the first one of all, sought over several turns. */
-export async function keyFrom(
-  store: Pick<Store, "runUnit" | "scan" | "nextTurn">,
-  cursor: number,
-): Promise<Buffer | undefined> {
-  for (const from of [cursor, 0]) {
-    let page: ScanPage = { next: from, keys: [] };
-    do {
-      await store.runUnit(() => {
-        page = store.scan(page.next, 1);
-      });
-      if (page.keys.length > 0) return page.keys[0]!.key;
-      await store.nextTurn();
-    } while (page.next !== 0);
-  }
-  return undefined;
 }

@@ -8,6 +8,7 @@ import type { KeyCounts } from "./key-counts.ts";
 import type { StoreOptions } from "./open-store.ts";
 import type { ReplicaLog } from "./replica-log.ts";
 import type { Segments } from "./segments.ts";
+import type { SlotMoves } from "./slot-moves.ts";
 
 export interface StoreParts {
   readonly log: Log;
@@ -16,6 +17,7 @@ export interface StoreParts {
   readonly pipeline: CommitPipeline;
   readonly counts: KeyCounts;
   readonly segments: Segments;
+  readonly slotMoves: SlotMoves;
   readonly seed: HashSeed;
   readonly options: StoreOptions;
   /** Where the log of a store comes from that opens as a replica. */

@@ -25,11 +25,13 @@ import {
   SEGMENT_FULL,
   UnitWork,
 } from "./interrupt.ts";
+import { firstKeyFrom } from "./key-search.ts";
 import { forceLarge, holdLarge } from "./large-hold.ts";
 import { type KeyBatch, ownQuery, Records } from "./records.ts";
 import type { ReplicaLog } from "./replica-log.ts";
 import { Rest, runUnit } from "./rest.ts";
-import { KeyScan, keyFrom, type ScanPage } from "./scan.ts";
+import { KeyScan, type ScanPage } from "./scan.ts";
+import { SlotData } from "./slot-data.ts";
 import type { StoreParts } from "./store-parts.ts";
 import { type Fold, PiecesFold, SYNC_BYTES_MAX, Values } from "./values.ts";
 
@@ -47,6 +49,8 @@ export class Store {
   readonly #unitValueBytesMax: number;
   /** What the store does by itself. */
   readonly housekeeping: Housekeeping;
+  /** Slots that move between replica sets. */
+  readonly slots: SlotData;
   #replica: ReplicaLog | undefined;
   #work = new UnitWork();
   #hasPins = false;
@@ -68,6 +72,8 @@ export class Store {
       logRoom: () => this.housekeeping.logRoom(),
     });
     this.#scan = new KeyScan(parts);
+    const access = { records: this.#records, values: this.#values, scan: this.#scan };
+    this.slots = new SlotData({ log: parts.log, moves: parts.slotMoves, store: this, ...access });
     const segmentShare = Math.floor(parts.options.segmentBytes / 4);
     this.#unitValueBytesMax = Math.max(CHUNK_BYTES, Math.min(SYNC_BYTES_MAX, segmentShare));
     this.nowMs = parts.options.clock.wallMs();
@@ -220,6 +226,7 @@ export class Store {
   suspend(): Promise<void> {
     const isAtRest = this.#rest.suspend();
     this.#parts.segments.letGo();
+    this.slots.moves.letGo();
     return isAtRest;
   }
 
@@ -246,7 +253,6 @@ export class Store {
     this.#records.select(bytes, start, end);
   }
 
-  /** Slot of the selected key. */
   get selectedSlot(): number {
     return this.#records.slot;
   }
@@ -263,7 +269,6 @@ export class Store {
     return false;
   }
 
-  /** Bytes of the found value. */
   get valueLength(): number {
     return this.#values.length(this.found);
   }
@@ -359,7 +364,7 @@ export class Store {
 
   /** Whether a value is written within the unit: one that was staged before would be hidden by a deletion in it. */
   #fitsUnit(length: number): boolean {
-    return length <= this.#unitValueBytesMax || this.#records.hasDeletedAll;
+    return length <= this.#unitValueBytesMax || this.#records.hasDeleted;
   }
 
   /** Writes a value in pieces for the selected key; a large one over several turns before the unit ends. */
@@ -399,25 +404,27 @@ export class Store {
     return true;
   }
 
-  /** Deletes all keys. */
+  /** Deletes all keys, but for those of slots that are being imported: nobody sees them. */
   removeAll(): void {
-    this.#values.noteDeletionOfAll();
-    this.#records.appendDeletionOfAll();
+    const { slots } = this;
+    while (slots.moves.hasFrozen) this.prepare(() => slots.moves.changed(), "thaw");
+    slots.removeVisible();
   }
 
   /** Number of keys, of one slot or of all, exact; keys that have expired count until they are removed. */
   size(slot?: number): number {
-    const { counts, segments } = this.#parts;
+    const { counts, segments, slotMoves } = this.#parts;
     this.#records.tagNewest();
     for (let round = 0; counts.unresolved > INLINE_MARKS_MAX && round < RESOLVE_ROUNDS; round++)
       this.prepare(() => segments.resolveCounts());
     const unsettled = this.#scan.unresolvedKeys(!this.#records.hasWrites, slot);
-    return (slot === undefined ? counts.total : counts.known(slot)) + unsettled;
+    return (slot === undefined ? counts.visible(slotMoves) : counts.known(slot)) + unsettled;
   }
 
   /** Number of keys without waiting: what marks stand for is assumed new. For INFO. */
   get approximateSize(): number {
-    return this.#parts.counts.total + this.#parts.counts.unresolved;
+    const { counts, slotMoves } = this.#parts;
+    return counts.visible(slotMoves) + counts.unresolved;
   }
 
   /** Up to about `count` keys from `cursor` on; REQUIRES within a unit. */
@@ -433,7 +440,7 @@ export class Store {
     if (key !== undefined || next === 0) return key;
     // Rare: thousands of deleted or expired keys that are still in tables.
     for (;;) {
-      const later = this.prepare(() => keyFrom(this, next), "randomkey");
+      const later = this.prepare(() => firstKeyFrom(this, next), "randomkey");
       if (later === undefined) return undefined;
       this.select(later, 0, later.length);
       if (this.find()) return later;
@@ -451,7 +458,7 @@ export class Store {
     this.housekeeping.throttle();
   }
 
-  /** A deletion of all keys has been applied whose frame is not known to be committed and durable. */
+  /** A range deletion has been applied whose frame is not known to be committed and durable. */
   noteDeletion(deletion: { sequence: number; index: number }): void {
     this.#records.noteDeletion(deletion);
     this.#values.breakAll();
@@ -463,7 +470,6 @@ export class Store {
     else this.housekeeping.checkDisk();
   }
 
-  /** For INFO and statistics. */
   get internals(): Omit<StoreParts, "seed" | "options"> {
     return this.#parts;
   }

@@ -15,6 +15,7 @@ import {
   RecordType,
 } from "../base/record.ts";
 import { type SlabPool, SlabWriter } from "../base/slab-pool.ts";
+import { slotOf } from "../base/slot.ts";
 import { isLiveType, RecordView } from "../lsm/order-key.ts";
 import { Refusal } from "./interrupt.ts";
 import type { Records } from "./records.ts";
@@ -107,8 +108,8 @@ export class Values {
   /** Keys that the open unit has written, and moves that it has used; they count once it has ended. */
   readonly #written: string[] = [];
   readonly #used: Move[] = [];
-  /** The open unit has deleted all keys. */
-  #hasDeletedAll = false;
+  /** Slots [start, end) whose keys the open unit has deleted. */
+  readonly #deletedSlots: [number, number][] = [];
 
   constructor(records: Records, effects: ValueEffects) {
     this.#records = records;
@@ -281,14 +282,14 @@ export class Values {
     for (const key of this.#written) {
       for (const move of this.#moving.get(key) ?? []) this.#break(move);
     }
-    if (this.#hasDeletedAll) this.breakAll();
+    for (const [startSlot, endSlot] of this.#deletedSlots) this.#breakSlots(startSlot, endSlot);
     this.abortUnit();
   }
 
   abortUnit(): void {
     this.#used.length = 0;
     this.#written.length = 0;
-    this.#hasDeletedAll = false;
+    this.#deletedSlots.length = 0;
   }
 
   #break(move: Move): void {
@@ -307,9 +308,18 @@ export class Values {
     return this.#moving.size > 0;
   }
 
-  /** All keys were deleted: all moves are broken, unless the unit is aborted. */
-  noteDeletionOfAll(): void {
-    if (this.#moving.size > 0) this.#hasDeletedAll = true;
+  /** The keys of slots [startSlot, endSlot) were deleted: their moves are broken, unless the unit is aborted. */
+  noteDeletion(startSlot: number, endSlot: number): void {
+    if (this.#moving.size > 0) this.#deletedSlots.push([startSlot, endSlot]);
+  }
+
+  #breakSlots(startSlot: number, endSlot: number): void {
+    for (const [name, moves] of this.#moving) {
+      const key = Buffer.from(name, "latin1");
+      const slot = slotOf(key, 0, key.length);
+      if (slot < startSlot || slot >= endSlot) continue;
+      for (const move of moves) this.#break(move);
+    }
   }
 
   async #stageOnce(move: Move, key: Buffer, pieces: readonly Uint8Array[]): Promise<number> {

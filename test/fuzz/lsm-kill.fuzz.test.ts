@@ -58,7 +58,7 @@ async function play(fileSystem: MemoryFileSystem, rounds: Round[]): Promise<numb
         contents.clear();
         for (let slot = 0; slot < SLOT_COUNT; slot++) known[slot] = -lsm.baseCounts[slot]!;
         lsm.addRangeDeletion(dropped, 0, SLOT_COUNT);
-        lsm.commitRangeDeletion(dropped);
+        lsm.commitRangeDeletions([dropped]);
       }
       for (let i = round; i < KEYS; i++) {
         const key = `key-${(i * 7) % KEYS}`;

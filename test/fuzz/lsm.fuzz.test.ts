@@ -274,7 +274,7 @@ class Harness {
   }
 
   async flush(): Promise<void> {
-    for (const sequence of this.#uncommitted.splice(0)) this.lsm.commitRangeDeletion(sequence);
+    for (const sequence of this.#uncommitted.splice(0)) this.lsm.commitRangeDeletions([sequence]);
     this.#newSource();
     const sources = this.#sources.splice(0);
     if (sources.length === 0) return;

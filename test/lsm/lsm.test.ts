@@ -175,7 +175,7 @@ describe("Lsm", () => {
     const second = new ArenaBuilder(100);
     fill(second, 50, 150, "b");
     lsm.addRangeDeletion(200, 0, SLOT_COUNT);
-    lsm.commitRangeDeletion(200);
+    lsm.commitRangeDeletions([200]);
     await lsm.waitIdle();
     expect(tables()).toEqual([]);
     // Its own record is in a later memtable: this one is older, and must not come to light.
@@ -215,7 +215,7 @@ describe("Lsm", () => {
     const start = bytes();
     for (let sequence = 200; sequence < 300; sequence++) {
       before.lsm.addRangeDeletion(sequence, 0, SLOT_COUNT);
-      before.lsm.commitRangeDeletion(sequence);
+      before.lsm.commitRangeDeletions([sequence]);
       if (sequence % 10 === 0) await Promise.resolve();
     }
     await before.lsm.waitIdle();
@@ -226,8 +226,8 @@ describe("Lsm", () => {
     const after = open("/lsm", { fileSystem });
     for (let sequence = 200; sequence < 300; sequence++)
       after.lsm.addRangeDeletion(sequence, 0, SLOT_COUNT);
-    after.lsm.commitRangeDeletion(250);
-    after.lsm.commitRangeDeletion(299);
+    after.lsm.commitRangeDeletions([250]);
+    after.lsm.commitRangeDeletions([299]);
     expect(after.lsm.info.rangeDeletions).toBe(1);
     expect(get(after.lsm, "key-1")).toBeUndefined();
     expect([...before.errors, ...after.errors]).toEqual([]);
@@ -244,12 +244,12 @@ describe("Lsm", () => {
     lsm.addRangeDeletion(201, half, SLOT_COUNT);
     lsm.addRangeDeletion(202, half, SLOT_COUNT - 1);
     lsm.removeRangeDeletion(202);
-    for (const sequence of [200, 201]) lsm.commitRangeDeletion(sequence);
+    for (const sequence of [200, 201]) lsm.commitRangeDeletions([sequence]);
     await lsm.waitIdle();
     expect(lsm.info.rangeDeletions).toBe(2);
     expect(scan(lsm)).toEqual([]);
     lsm.addRangeDeletion(203, 0, SLOT_COUNT);
-    lsm.commitRangeDeletion(203);
+    lsm.commitRangeDeletions([203]);
     await lsm.waitIdle();
     expect(lsm.info.rangeDeletions).toBe(1);
     expect(errors).toEqual([]);
@@ -277,7 +277,7 @@ describe("Lsm", () => {
     await settle();
     expect(lsm.info.isCompacting).toBe(true);
     lsm.addRangeDeletion(400, 0, SLOT_COUNT);
-    lsm.commitRangeDeletion(400);
+    lsm.commitRangeDeletions([400]);
     await settle();
     while (executor.step()) await settle();
     await lsm.waitIdle();

@@ -8,10 +8,12 @@ import {
   hashAt,
   keyBytesAt,
   keyStartAt,
+  MOVED_CHUNKED_VALUE_BYTES,
   RECORD_HEADER_BYTES,
   RecordFlag,
   RecordType,
   recordBytesAt,
+  SLOT_MOVES_SUB_KEY,
   slotAt,
   subKeyBytesAt,
   typeAt,
@@ -97,6 +99,11 @@ function isWellFormed(words: Int32Array, offset: number): boolean {
   if ((flags & RecordFlag.EXPIRES) !== 0 && expiryAt(words, offset) === 0) return false;
   if (type === RecordType.VALUE) return subKeyBytes === 0;
   if (type === RecordType.TOMBSTONE) return valueBytes === 0;
-  if (type === RecordType.CHUNKED) return subKeyBytes === 0 && valueBytes === CHUNKED_VALUE_BYTES;
+  if (type === RecordType.CHUNKED) {
+    const isChunked =
+      valueBytes === CHUNKED_VALUE_BYTES || valueBytes === MOVED_CHUNKED_VALUE_BYTES;
+    return subKeyBytes === 0 && isChunked;
+  }
+  if (type === RecordType.SLOT_MOVES) return subKeyBytes === SLOT_MOVES_SUB_KEY.length;
   return type === RecordType.CHUNK && subKeyBytes === CHUNK_SUB_KEY_BYTES;
 }

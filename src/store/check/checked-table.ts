@@ -10,7 +10,12 @@
 import { copyBytes } from "../../base/bytes.ts";
 import { CorruptionError } from "../../base/errors.ts";
 import { orderHash } from "../../base/order-hash.ts";
-import { CHUNK_SUB_KEY_BYTES, RecordFlag, RecordType } from "../../base/record.ts";
+import {
+  CHUNK_SUB_KEY_BYTES,
+  RecordFlag,
+  RecordType,
+  SLOT_MOVES_SUB_KEY,
+} from "../../base/record.ts";
 import { slotOf } from "../../base/slot.ts";
 import { openBlock, readRecord, recordCountAt } from "../../lsm/block.ts";
 import type { RecordIterator } from "../../lsm/iterator.ts";
@@ -292,6 +297,7 @@ function isWellFormed(record: RecordView): boolean {
   const subKeyBytes = record.subKeyEnd - record.subKeyStart;
   if ((record.flags & ~KNOWN_FLAGS) !== 0) return false;
   if (record.type === RecordType.CHUNK) return subKeyBytes === CHUNK_SUB_KEY_BYTES;
+  if (record.type === RecordType.SLOT_MOVES) return subKeyBytes === SLOT_MOVES_SUB_KEY.length;
   if (record.type === RecordType.TOMBSTONE) return record.valueStart === record.valueEnd;
   return subKeyBytes === 0 && isLiveType(record.type);
 }
