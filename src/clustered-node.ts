@@ -104,6 +104,10 @@ export class ClusteredNode implements RunningNode {
       address: { ...announced, version: DKV_VERSION },
       bootId: host.bootId,
       checkpoints: { bytesPerSecond: () => config.get("cluster-checkpoint-rate") },
+      moves: {
+        bytesPerSecond: () => config.get("cluster-move-rate"),
+        rebalances: () => config.get("cluster-auto-rebalance"),
+      },
       openPeerPort: (identity) => this.#openPeerPort(identity, settings),
       events: {
         onServe: (epoch) => this.#log.info({ epoch }, "the writer of its replica set"),
@@ -200,9 +204,23 @@ export class ClusteredNode implements RunningNode {
       forwarder: this.#forwarding,
       authority: this.#authority(),
       replication: this.#replication(coordinator, replication),
+      moves: this.#moveControl(),
       requestHandover: () => this.#requestHandover(),
       forgetNode: (nodeId) => forgetNode(coordinator, nodeId),
       links: () => this.#transport.links(),
+      isHeld: (slot) => node.mover?.isHeld(slot) === true,
+      heldSlotsChanged: () => node.mover!.heldSlotsChanged(),
+    };
+  }
+
+  #moveControl(): ServerNode["moves"] {
+    const requests = this.#node.moveRequests;
+    return {
+      move: (slots, setId, isDry) => requests.move(slots, setId, isDry),
+      rebalance: (weights, isDry) => requests.rebalance(weights, isDry),
+      list: () => requests.list(),
+      abort: (id) => requests.abort(id),
+      progress: () => this.#node.mover?.progress,
     };
   }
 

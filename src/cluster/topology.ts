@@ -7,8 +7,9 @@
  *     A        writer, replicas (members and learners), epoch
  *
  * A picture says where to ask, never who may answer: that is decided by epochs and leases, at the node that is asked.
- * It may be older than what it shows, and the documents that it was made from may be of different times. So a slot that
- * two sets claim, which only such a mixture shows, has no owner until they are read again.
+ * It may be older than what it shows, and the documents that it was made from may be of different times. A slot that two
+ * sets claim, or none of those that had it, only such a mixture shows: until they are read again, it is the one's that did
+ * not have it before, or still the one's that had it. What a node's own set has, it knows from its own document alone.
  */
 import { assert } from "../base/assert.ts";
 import { SLOT_COUNT } from "../base/slot.ts";
@@ -45,6 +46,12 @@ export interface SlotRun {
   readonly set: TopologySet;
 }
 
+/** The picture before, and the set whose document is known to be newer than it. */
+export interface TopologyPast {
+  readonly topology: Topology;
+  readonly ownSetId: string | undefined;
+}
+
 const UNOWNED = -1;
 const CONTESTED = -2;
 
@@ -58,16 +65,18 @@ export class Topology {
   readonly #owners = new Int32Array(SLOT_COUNT).fill(UNOWNED);
   readonly #setOfNode = new Map<string, TopologySet>();
 
-  constructor(version: number, sets: readonly TopologySet[]) {
+  constructor(version: number, sets: readonly TopologySet[], past?: TopologyPast) {
     this.version = version;
     this.sets = sets;
+    const before = past === undefined ? undefined : this.#ownersBefore(past);
     for (const [index, set] of sets.entries()) {
-      for (const range of set.slots) this.#claim(range, index);
+      for (const range of set.slots) this.#claim(range, index, before);
       for (const node of nodesOf(set)) {
         assert(!this.#setOfNode.has(node.id), "a node in two replica sets");
         this.#setOfNode.set(node.id, set);
       }
     }
+    if (before !== undefined) this.#keep(before);
     this.runs = this.#findRuns();
     this.ownedSlots = this.runs.reduce((sum, run) => sum + run.end - run.start + 1, 0);
   }
@@ -92,9 +101,28 @@ export class Topology {
     return this.sets.reduce((highest, set) => Math.max(highest, set.epoch), 0);
   }
 
-  #claim(range: SlotRange, index: number): void {
-    for (let slot = range.start; slot <= range.end; slot++)
-      this.#owners[slot] = this.#owners[slot] === UNOWNED ? index : CONTESTED;
+  #claim(range: SlotRange, index: number, before: Int32Array | undefined): void {
+    for (let slot = range.start; slot <= range.end; slot++) {
+      const other = this.#owners[slot]!;
+      const had = before?.[slot] ?? UNOWNED;
+      if (other === UNOWNED || other === had) this.#owners[slot] = index;
+      else if (had !== index) this.#owners[slot] = CONTESTED;
+    }
+  }
+
+  /** Who had each slot, as indexes into the sets that there are now. */
+  #ownersBefore({ topology, ownSetId }: TopologyPast): Int32Array {
+    const indexes = new Map(this.sets.map((set, index) => [set.id, index]));
+    return Int32Array.from({ length: SLOT_COUNT }, (_, slot) => {
+      const id = topology.ownerOf(slot)?.id;
+      return id === undefined || id === ownSetId ? UNOWNED : (indexes.get(id) ?? UNOWNED);
+    });
+  }
+
+  /** Slots that nobody claims stay with who had them. */
+  #keep(before: Int32Array): void {
+    for (let slot = 0; slot < SLOT_COUNT; slot++)
+      if (this.#owners[slot] === UNOWNED) this.#owners[slot] = before[slot]!;
   }
 
   #findRuns(): SlotRun[] {
@@ -120,6 +148,7 @@ export interface TopologySource {
   readonly nodes: readonly NodeDocument[];
   /** Ids of the nodes that are there, as far as anybody knows. */
   readonly present: ReadonlySet<string>;
+  readonly past?: TopologyPast;
 }
 
 /** The picture that the documents show. Nodes without a document have no address and are left out. */
@@ -130,6 +159,7 @@ export function topologyOf(source: TopologySource): Topology {
   return new Topology(
     source.version,
     sets.map((set) => setOfDocument(set, documents, source.present, placed)),
+    source.past,
   );
 }
 

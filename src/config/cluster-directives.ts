@@ -102,6 +102,14 @@ export const CLUSTER = {
     default: "64mb",
     help: "Bytes a second at which a writer sends its tables to a node that is empty, or too far behind for the log that is kept; 0 = as fast as it goes, and at least 256 KiB. One node gets them at a time.",
   }),
+  "cluster-auto-rebalance": settable("cluster", yesNo(), {
+    default: "no",
+    help: "As soon as there are replication-factor spares, they form one more replica set, and it gets its share of the slots.",
+  }),
+  "cluster-move-rate": settable("cluster", memory({ min: 0, max: 2 ** 40 }), {
+    default: "64mb",
+    help: "Bytes a second at which a writer sends keys of slots that move to another replica set; 0 = as fast as it goes.",
+  }),
   "cluster-zookeeper-session-timeout": fixed("cluster", integer({ min: 1000, max: 600_000 }), {
     default: "10000",
     help: "Milliseconds after which the ensemble gives a silent node up.",

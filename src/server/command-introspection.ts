@@ -17,6 +17,7 @@ import {
   type KeySpec,
   TOP_LEVEL_COMMANDS,
 } from "./command-table.ts";
+import { OWN_CLUSTER_DOCS, OWN_CLUSTER_HELP } from "./own-commands.ts";
 
 /** What of a reply writer is needed here; maps and sets are arrays in RESP2. */
 export interface IntrospectionReply {
@@ -146,9 +147,12 @@ function docsOf(spec: CommandSpec): JsonMap {
         return [line.slice(0, space), line.slice(space + 1)];
       }),
   );
-  const docs = JSON.parse(docsLines.get(spec.container?.name ?? spec.name) ?? "{}") as JsonMap;
-  if (spec.container === undefined) return docs;
-  return (docs["subcommands"] as JsonMap)[spec.name] as JsonMap;
+  const container = spec.container?.name ?? spec.name;
+  const docs = JSON.parse(docsLines.get(container) ?? "{}") as JsonMap;
+  const own = container === "cluster" ? OWN_CLUSTER_DOCS : {};
+  const subcommands = { ...(docs["subcommands"] as JsonMap | undefined), ...own };
+  if (spec.container !== undefined) return subcommands[spec.name] as JsonMap;
+  return docs["subcommands"] === undefined ? docs : { ...docs, subcommands };
 }
 
 function replyDocs(reply: IntrospectionReply, docs: JsonMap): void {
@@ -310,7 +314,10 @@ export function replyHelp(container: CommandSpec, reply: IntrospectionReply): vo
         return [name!.slice(0, -1), lines];
       }),
   );
-  const lines = helpBlocks.get(container.name) ?? [];
+  const known = helpBlocks.get(container.name) ?? [];
+  const own = container.name === "cluster" ? OWN_CLUSTER_HELP : [];
+  // The last two lines are about HELP itself.
+  const lines = [...known.slice(0, -2), ...own, ...known.slice(-2)];
   reply.array(lines.length);
   for (const line of lines) reply.simple(line);
 }

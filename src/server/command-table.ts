@@ -16,6 +16,7 @@
  */
 import { assert, unreachable } from "../base/assert.ts";
 import rawCommands from "./commands.json" with { type: "json" };
+import { OWN_CLUSTER_COMMANDS } from "./own-commands.ts";
 
 /** A key specification in the form of commands.json: keys start at `begin`; see KeySpec. */
 export interface RawKeySpec {
@@ -170,9 +171,14 @@ function toKeySpec(raw: RawKeySpec): KeySpec {
   return { ...raw, notes: raw.notes, flags: words(raw.flags) };
 }
 
+function withOwn(cluster: RawCommand): RawCommand {
+  return { ...cluster, subcommands: [...cluster.subcommands!, ...OWN_CLUSTER_COMMANDS] };
+}
+
 function build(): CommandSpec[] {
   const specs: CommandSpec[] = [];
-  for (const raw of rawCommands as readonly RawCommand[]) new CommandSpec(raw, undefined, specs);
+  for (const raw of rawCommands as readonly RawCommand[])
+    new CommandSpec(raw.name === "cluster" ? withOwn(raw) : raw, undefined, specs);
   return specs;
 }
 

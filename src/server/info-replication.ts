@@ -170,12 +170,35 @@ function standingFields(cluster: ClusterContext): InfoField[] {
   ];
 }
 
+/** Slots on the move, from this node's set and to it. */
+function moveFields({ moves }: ClusterContext): InfoField[] {
+  const progress = moves.progress();
+  if (progress === undefined) return [];
+  const { away, waiting, importing, done, sentBytes, etaMs } = progress;
+  return [
+    ["cluster_moves_away", away.length],
+    ["cluster_moves_waiting", waiting],
+    ["cluster_moves_here", importing],
+    ["cluster_moves_done", done],
+    ["cluster_moves_sent_bytes", sentBytes],
+    ["cluster_moves_eta_seconds", etaMs === undefined ? -1 : Math.ceil(etaMs / 1000)],
+    ...away.map(({ slots, destination, phase, sentBytes: bytes }, at): InfoField => {
+      const ranges = slots.map(({ start, end }) => `${start}-${end}`).join("+");
+      return [
+        `cluster_move${at}`,
+        `slots=${ranges},to=${destination},phase=${phase},bytes=${bytes}`,
+      ];
+    }),
+  ];
+}
+
 /** For INFO dkv. */
 export function clusterNodeFields({ cluster }: ServerContext): InfoField[] {
   if (cluster === undefined) return [];
   const { redirects, forwards, refusals, scatters } = cluster.router.counts;
   return [
     ...standingFields(cluster),
+    ...moveFields(cluster),
     ["cluster_redirects", redirects],
     ["cluster_forwards", forwards],
     ["cluster_forwards_refused", refusals],

@@ -140,7 +140,7 @@ export class ClusterRouter implements Router {
     if (slot === SEVERAL_SLOTS) return this.#routeSeveral(session, spec);
     const set = this.#node.topology.value.ownerOf(slot);
     if (set?.writer?.id === this.#node.id) return this.#here(session, slot);
-    if (this.#isReplicaRead(session, set, spec.has(FLAG_READONLY))) return undefined;
+    if (this.#isReplicaRead(session, slot, set, spec.has(FLAG_READONLY))) return undefined;
     return this.#miss(session, slot, set, () => commandPlan(session, spec, slot));
   }
 
@@ -181,11 +181,24 @@ export class ClusterRouter implements Router {
 
   /** This node owns the slot. */
   #here(session: Session, slot: number): Route {
+    if (this.#node.isHeld(slot)) return this.#waitForSlot(session, slot);
     const { routing } = session;
     if (routing === undefined) return undefined;
+    routing.heldSinceMs = 0;
     if (routing.refusedSlots.has(slot) || this.#isStillTold(session, slot))
       return this.#moved(session, slot, this.#node.topology.value.ownerOf(slot)!);
     return this.forwarding.blocker(session, slot, false);
+  }
+
+  /** Nothing has been done, so a client that has waited for too long may try again. */
+  #waitForSlot(session: Session, slot: number): Route {
+    const nowMs = this.#clock.monotonicMs();
+    const routing = this.#routingOf(session);
+    if (routing.heldSinceMs === 0) routing.heldSinceMs = nowMs;
+    if (nowMs - routing.heldSinceMs < this.#config.get("cluster-quorum-timeout"))
+      return this.#node.heldSlotsChanged();
+    routing.heldSinceMs = 0;
+    return `TRYAGAIN slot ${slot} is moving to another replica set`;
   }
 
   /** Another node owns the slot, or nobody. */
@@ -195,6 +208,7 @@ export class ClusterRouter implements Router {
     set: TopologySet | undefined,
     plan: () => ForwardPlan,
   ): Route {
+    if (session.routing !== undefined) session.routing.heldSinceMs = 0;
     if (session.routing?.isPeer === true) return this.#refusePeer(session.routing, slot);
     if (set === undefined) return SLOT_NOT_SERVED;
     if (this.#tells(session, slot, set)) return this.#moved(session, slot, set);
@@ -261,10 +275,17 @@ export class ClusterRouter implements Router {
     return !isHeld && this.#alwaysTells(session);
   }
 
-  #isReplicaRead(session: Session, set: TopologySet | undefined, isRead: boolean): boolean {
+  #isReplicaRead(
+    session: Session,
+    slot: number,
+    set: TopologySet | undefined,
+    isRead: boolean,
+  ): boolean {
     if (!isRead || session.routing?.isReadonly !== true || set === undefined) return false;
     const isFresh = this.#node.replication.hearsWriter;
     if (!isFresh && !this.#config.get("replica-serve-stale-data")) return false;
+    // What its log knows of the slot may be more than what it has heard of the owner, or less.
+    if (this.#node.isHeld(slot)) return false;
     return set.replicas.some((each) => each.id === this.#node.id && each.health !== "loading");
   }
 
@@ -280,8 +301,8 @@ export class ClusterRouter implements Router {
       if (blocker !== undefined) return blocker;
     }
     if (isHere) return undefined;
-    const isReplicas = sets.every((set) =>
-      this.#isReplicaRead(session, set, spec.has(FLAG_READONLY)),
+    const isReplicas = sets.every((set, index) =>
+      this.#isReplicaRead(session, plan.slots[index]!, set, spec.has(FLAG_READONLY)),
     );
     if (isReplicas) return undefined;
     if (this.#alwaysTells(session)) return CROSS_SLOT;
@@ -420,7 +441,7 @@ export class ClusterRouter implements Router {
     if (set?.writer?.id === id) return this.#here(session, slot);
     const { specs, requests } = session.transaction!;
     const isRead = specs.every((spec) => spec.firstKey === 0 || spec.has(FLAG_READONLY));
-    if (watch === undefined && this.#isReplicaRead(session, set, isRead)) return undefined;
+    if (watch === undefined && this.#isReplicaRead(session, slot, set, isRead)) return undefined;
     if (session.routing?.isPeer === true) return this.#refusePeer(session.routing, slot);
     if (set === undefined || this.#alwaysTellsOf(session, set)) {
       this.#unwatch(session);

@@ -442,9 +442,12 @@ function clusterContext(node: ClusterNode, router: Router): ClusterContext {
     authority: node.authority,
     forwarder: node.forwarder,
     replication: node.replication,
+    moves: node.moves,
     requestHandover: () => node.requestHandover(),
     forgetNode: (nodeId) => node.forgetNode(nodeId),
     links: () => node.links(),
+    isHeld: (slot) => node.isHeld(slot),
+    heldSlotsChanged: () => node.heldSlotsChanged(),
     router,
   };
 }

@@ -41,6 +41,8 @@ export class SessionRouting {
   readonly watchedElsewhere = new Set<number>();
   /** Writes of the client have been sent to other nodes: this one does not know how many have them. */
   hasForwardedWrites = false;
+  /** When the current request began to wait for a slot that moves; 0: it does not. */
+  heldSinceMs = 0;
   /** Reply to the current request, which has waited for it. */
   answer: Buffer | undefined = undefined;
 

@@ -9,7 +9,7 @@ import { decodeReply, encodeRequest, RawConnection, type ReplyValue } from "./ra
 import { freePort, Zookeeper } from "./zookeeper.ts";
 
 const MAIN = join(dirname(dirname(import.meta.dirname)), "src", "main.ts");
-const WAIT_MS_MAX = 60_000;
+const WAIT_MS_MAX = 120_000;
 const POLL_MS = 20;
 const DEFAULT_FLAGS = [
   ...["--maxmemory", "256mb", "--engine-segment-bytes", "4mb", "--bind", "127.0.0.1"],

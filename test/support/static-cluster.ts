@@ -21,6 +21,7 @@ import type {
 import { Topology, type TopologyNode, type TopologySet } from "../../src/cluster/topology.ts";
 import { Config } from "../../src/config/config.ts";
 import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
+import type { MoveControl } from "../../src/server/cluster-context.ts";
 import type { Forwarder, ForwardUnit } from "../../src/server/forwarder.ts";
 import { REFUSED, UNKNOWN } from "../../src/server/forwarder.ts";
 import type { Admission, Authority } from "../../src/server/node-authority.ts";
@@ -256,9 +257,20 @@ export interface StaticClusterOptions {
   ownerOf?(slot: number): number;
 }
 
+/** Its slots stay where they are. */
+const NO_MOVES: MoveControl = {
+  move: () => Promise.resolve({ moves: [] }),
+  rebalance: () => Promise.resolve({ moves: [] }),
+  list: () => Promise.resolve([]),
+  abort: () => Promise.resolve(0),
+  progress: () => undefined,
+};
+
 export class StaticCluster {
   readonly members: ClusterMember[] = [];
   readonly links: ClusterLinks;
+  /** Slots that are on the move: nobody answers for them. */
+  readonly heldSlots = new Set<number>();
   /** Of all members. */
   readonly clock = new TestClock();
   readonly #directory = mkdtempSync(join(tmpdir(), "dkv-cluster-"));
@@ -434,6 +446,9 @@ export class StaticCluster {
         },
         forgetNode: () => Promise.resolve(undefined),
         links: () => [],
+        moves: NO_MOVES,
+        isHeld: (slot) => this.heldSlots.has(slot),
+        heldSlotsChanged: () => Bun.sleep(1),
         replication: member.replication,
       },
       onShutdown: () => undefined,

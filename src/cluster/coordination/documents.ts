@@ -146,7 +146,7 @@ const slotMoveSchema = z
     slots: slotRanges.min(1),
     /** FLIPPED and ABORTED are decisions: final, whatever becomes of source and destination. */
     state: z.enum(["MIGRATING", "FREEZING", "FLIPPED", "ABORTED"]),
-    /** Versions of both replica-set documents that the flip demands. */
+    /** Versions of both replica-set documents that the flip has demanded; before it, of when the move was planned. */
     sourceVersion: count,
     destinationVersion: count,
   })

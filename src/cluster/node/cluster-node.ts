@@ -3,7 +3,8 @@
  *
  *     joinCluster ─► StoreLog ─► Registration ─► Formation ─► SetMember ⇄ PeerPort
  *     whose data?    the store   I am here       my set       the core        ▲
- *                       └─ Checkpoints ─┘      TopologyReader ────────────────┘ where all nodes are
+ *                       ├─ Checkpoints ─┘      TopologyReader ────────────────┘ where all nodes are
+ *                       └─ SlotMover           while it is the writer: slots on the move
  *
  * Until it has found its set a node serves nothing; a spare may wait for ever.
  *
@@ -24,18 +25,23 @@ import { type BulkPort, type CheckpointPace, Checkpoints } from "./checkpoints.t
 import { Formation, type SetShape } from "./formation.ts";
 import type { Peers } from "./frame-shipper.ts";
 import { type JoinedCluster, joinCluster } from "./join-cluster.ts";
+import { MoveRequests } from "./move-requests.ts";
 import { Registration } from "./registration.ts";
 import { SetMember, type SetMemberEvents } from "./set-member.ts";
+import { type MoveLinks, type MovePace, SlotMover } from "./slot-mover.ts";
 import { StoreLog, type StoreLogOptions } from "./store-log.ts";
 import { TopologyReader } from "./topology-reader.ts";
 
 const NONCE_BYTES = 16;
+const MOVE_ID_BYTES = 20;
 /** From a handover to the successor's service, many times over: nobody may come, when all nodes are told to stop. */
 const SUCCESSION_MS_MAX = 2000;
 
 export interface PeerReceiver extends Pick<SetMember, "receive" | "onLink"> {
   /** Parts of a message for checkpoints; borrowed until it returns. */
   receiveBulk(from: string, parts: readonly Uint8Array[]): void;
+  /** A message about slots on the move; borrowed as well. */
+  receiveMove(from: string, head: Uint8Array, records: Uint8Array | undefined): void;
 }
 
 export interface PeerAddress extends Address {
@@ -44,7 +50,7 @@ export interface PeerAddress extends Address {
 }
 
 /** Connections to the other nodes. */
-export interface PeerPort extends Peers, BulkPort {
+export interface PeerPort extends Peers, BulkPort, MoveLinks {
   /** Once; before it messages are lost. */
   start(receiver: PeerReceiver): void;
   /** All nodes of the cluster whose address is known, without this one. */
@@ -78,6 +84,7 @@ export interface ClusterNodeOptions {
   readonly bootId: string;
   readonly events: Omit<SetMemberEvents, "onCheckpointNeeded">;
   readonly checkpoints: CheckpointPace;
+  readonly moves: MovePace;
   random(bytes: number): Uint8Array;
   openPeerPort(node: NodeIdentity): PeerPort;
 }
@@ -94,6 +101,7 @@ export class ClusterNode {
   readonly topology = new CurrentTopology(new Topology(0, []));
   #addresses: ReadonlyMap<string, Address> = new Map();
   readonly #checkpoints: Checkpoints;
+  #mover: SlotMover | undefined = undefined;
   #member: SetMember | undefined = undefined;
   #document: ReplicaSetDocument | undefined = undefined;
   /** Told when a handover has ended: whether the role was given away. */
@@ -135,6 +143,7 @@ export class ClusterNode {
       clusterId: joined.clusterId,
       node: { nodeId, incarnation },
       formerSet: joined.file.state.setId,
+      formsMoreSets: () => options.moves.rebalances(),
       onSet: (setId) => {
         // Before a frame of the set can be in the log.
         joined.file.enter(setId).then(() => this.#join(setId), options.events.onFatal);
@@ -151,14 +160,20 @@ export class ClusterNode {
       conditions: { bootId, isExposed },
       isSingle: options.shape.replicationFactor === 1 && options.shape.initialSets === 1,
     });
+    let node: ClusterNode | undefined;
+    const onCommitted = (): void => {
+      options.store.onCommitted();
+      node?.mover?.onCommitted();
+    };
     const log = await StoreLog.open({
-      ...options.store,
+      ...{ ...options.store, onCommitted },
       ...{ fileSystem, directory, clock, random: joined.storeRandom },
       replication: { commitIndex: 0, retainBytesMax: options.retainBytesMax },
     });
     // Recovery has synced what the last process had not.
     if (joined.file.state.isExposed !== isExposed) await joined.file.setExposed(isExposed);
-    return new ClusterNode(options, joined, log);
+    node = new ClusterNode(options, joined, log);
+    return node;
   }
 
   get identity(): NodeIdentity {
@@ -174,6 +189,17 @@ export class ClusterNode {
   /** Undefined until the node has found its set. */
   get member(): SetMember | undefined {
     return this.#member;
+  }
+
+  /** Undefined until the node has found its set. */
+  get mover(): SlotMover | undefined {
+    return this.#mover;
+  }
+
+  /** Moves of slots, for any set. */
+  get moveRequests(): MoveRequests {
+    const newId = () => Buffer.from(this.#options.random(MOVE_ID_BYTES)).toString("hex");
+    return new MoveRequests({ coordinator: this.#options.coordinator, newId });
   }
 
   /** Of its set, as last read. */
@@ -211,6 +237,7 @@ export class ClusterNode {
     this.#isStopped = true;
     this.#registration.stop();
     this.#formation.stop();
+    this.#mover?.stop();
     this.#reader.setServing(undefined);
     this.#reader.stop();
     await this.#checkpoints.closeSender();
@@ -242,6 +269,7 @@ export class ClusterNode {
     const { coordinator, clock, logger, replication, events } = this.#options;
     const { file } = this.#joined;
     const { nodeId, incarnation, promise } = file.state;
+    const mover = this.#newMover(setId);
     const member = new SetMember({
       ...{ nodeId, incarnation, setId, promise, replication },
       ...{ log: this.#log, coordinator, peers: this.#peers, clock, logger },
@@ -251,6 +279,7 @@ export class ClusterNode {
         ...events,
         onServe: (epoch) => {
           this.#reader.setServing(epoch);
+          mover.serve();
           events.onServe(epoch);
         },
         onPause: () => {
@@ -263,6 +292,7 @@ export class ClusterNode {
         },
         onStepDown: () => {
           this.#endHandover(true);
+          mover.stop();
           this.#reader.setServing(undefined);
           return this.#leaveStore();
         },
@@ -275,7 +305,22 @@ export class ClusterNode {
       receive: (from, message, frames) => member.receive(from, message, frames),
       onLink: (node, isUp) => member.onLink(node, isUp),
       receiveBulk: (from, parts) => this.#checkpoints.receive(from, parts),
+      receiveMove: (from, head, records) => mover.receive(from, head, records),
     });
+  }
+
+  #newMover(setId: string): SlotMover {
+    const { coordinator, clock, logger, moves, events } = this.#options;
+    this.#mover = new SlotMover({
+      ...{ coordinator, clock, logger, setId, topology: this.topology, pace: moves },
+      ...{ nodeId: this.identity.nodeId, links: this.#peers },
+      store: () => this.store,
+      requests: this.moveRequests,
+      noteSets: (sets) => this.#reader.noteSets(sets),
+      holdLog: (from) => this.#log.holdFor(from),
+      onFatal: (error) => events.onFatal(error),
+    });
+    return this.#mover;
   }
 
   /** Done when nothing uses the store any more. */

@@ -4,6 +4,7 @@
  *     listed in a set ────────────────────────────────────► that is it
  *     no set yet ──► S × N nodes present ──► all sets in one multi: whoever is first has decided
  *     a set lacks nodes that are present ──► this one becomes its learner
+ *     N spares, where that is allowed ────────────────────► one more set, without slots: it gets its share by moves
  *     else idle: a spare, which looks again whenever something changes
  *
  * The ids of the first sets follow from the cluster's, so that two nodes that form them at once cannot both succeed.
@@ -26,6 +27,28 @@ export interface SetShape {
   readonly initialSets: number;
   readonly replicationFactor: number;
   readonly writeQuorum: number;
+}
+
+/**
+ * One more set of spares, nodes that are present and in no set, with no slots yet; undefined while there are too few.
+ * Its id follows from the cluster's and from how many sets there are, as those of the first ones.
+ */
+export function nextSet(
+  clusterId: string,
+  sets: readonly ReplicaSetDocument[],
+  present: readonly Member[],
+  shape: SetShape,
+): ReplicaSetDocument | undefined {
+  const { replicationFactor, writeQuorum } = shape;
+  const spares = present
+    .filter(({ nodeId }) => setOf(sets, nodeId) === undefined)
+    .toSorted((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
+  if (spares.length < replicationFactor) return undefined;
+  return {
+    ...{ format: 1, id: firstSetId(clusterId, sets.length), epoch: 0, phase: "RECOVERING" },
+    ...{ writer: null, claim: null, writeQuorum, replicationFactor, learners: [], slots: [] },
+    members: spares.slice(0, replicationFactor),
+  };
 }
 
 /** The first sets of a cluster, or undefined while there are too few nodes for them. */
@@ -80,6 +103,8 @@ export interface FormationOptions {
   readonly shape: SetShape;
   /** The set whose data the node has, empty: none. It belongs to no other one, whoever lacks a node. */
   readonly formerSet: string;
+  /** Whether spares form one more set. */
+  formsMoreSets(): boolean;
   /** Once. */
   onSet(setId: string): void;
 }
@@ -238,7 +263,7 @@ export class Formation {
     const documents = sets.map(({ document }) => document);
     const needy = this.#setToJoin(documents, new Set(present.map(({ nodeId }) => nodeId)));
     const known = sets.find(({ document }) => document === needy);
-    if (known === undefined) return undefined;
+    if (known === undefined) return await this.#formNext(sets, present);
     const learners = [...known.document.learners, node];
     const data = replicaSetDocument.encode({ ...known.document, learners });
     const path = setPath(known.document.id);
@@ -249,5 +274,33 @@ export class Formation {
     }
     logger.info({ set: known.document.id }, "a learner of a set that lacks nodes");
     return known.document.id;
+  }
+
+  /** All other sets' documents are written as well: whoever is about to put one of these nodes there has to look again. */
+  async #formNext(
+    sets: readonly KnownSet[],
+    present: readonly Member[],
+  ): Promise<string | undefined> {
+    const { coordinator, clusterId, shape, logger, node, formerSet, formsMoreSets } = this.#options;
+    if (!formsMoreSets() || formerSet !== "") return undefined;
+    const documents = sets.map(({ document }) => document);
+    const set = nextSet(clusterId, documents, present, shape);
+    if (set === undefined) return undefined;
+    const outcome = await coordinator.multi([
+      {
+        ...({ kind: "create", path: setPath(set.id), lifetime: "durable" } as const),
+        data: replicaSetDocument.encode(set),
+      },
+      ...sets.map(({ document, version }) => ({
+        ...({ kind: "write", path: setPath(document.id), version } as const),
+        data: replicaSetDocument.encode(document),
+      })),
+    ]);
+    if (outcome.kind !== "ok") {
+      this.#isChanged = outcome.kind === "conflict";
+      return undefined;
+    }
+    logger.info({ set: set.id, nodes: set.members.length }, "formed one more replica set");
+    return setOf([set], node.nodeId)?.id;
   }
 }

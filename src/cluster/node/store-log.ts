@@ -36,6 +36,8 @@ export class StoreLog implements ReplicatedLog {
   #retainFrom = 0;
   /** For one other node. */
   #kept = { first: Number.POSITIVE_INFINITY, bytes: 0 };
+  /** For another replica set. */
+  #heldFrom = Number.POSITIVE_INFINITY;
 
   private constructor(replicated: ReplicatedStore, listener: Listener, options: StoreLogOptions) {
     this.#replicated = replicated;
@@ -163,13 +165,20 @@ export class StoreLog implements ReplicatedLog {
     this.#retain();
   }
 
+  /** Keeps frames from `first` on, within the budget, since slots are on their way to another set; infinite: none. */
+  holdFor(first: number): void {
+    if (first === this.#heldFrom) return;
+    this.#heldFrom = first;
+    this.#retain();
+  }
+
   /** Syncs what is written. Nothing may run on the store. */
   close(): Promise<void> {
     return this.#replicated.close();
   }
 
   #retain(): void {
-    const from = Math.min(this.#retainFrom, this.#kept.first);
+    const from = Math.min(this.#retainFrom, this.#kept.first, this.#heldFrom);
     const bytesMax = this.#retainBytesMax + this.#kept.bytes;
     this.store.internals.log.retain({ from, bytesMax });
   }
@@ -186,6 +195,7 @@ export class StoreLog implements ReplicatedLog {
     const { log } = this.store.internals;
     this.#retainFrom = 0;
     this.#kept = { first: Number.POSITIVE_INFINITY, bytes: 0 };
+    this.#heldFrom = Number.POSITIVE_INFINITY;
     log.durableEverywhere = 0;
     log.onDeleted = (first) => this.#listener.events?.onDeleted(first);
   }

@@ -51,7 +51,7 @@ export class TopologyReader {
   #sets = new Map<string, KnownDocument<ReplicaSetDocument>>();
   #nodes: readonly NodeDocument[] = [];
   #present: ReadonlySet<string> = new Set();
-  #ownSet: KnownDocument<ReplicaSetDocument> | undefined = undefined;
+  #ownSetId: string | undefined = undefined;
   #servedEpoch: number | undefined = undefined;
   #isPlanned = false;
   #isStopped = false;
@@ -76,10 +76,15 @@ export class TopologyReader {
 
   /** The set's document as its own member has read or written it: newer than what a watch brings. */
   noteOwnSet(document: ReplicaSetDocument, version: number): void {
-    if (this.#ownSet !== undefined && this.#ownSet.version >= version) return;
-    this.#ownSet = { document, version };
-    this.#takeNewer(this.#ownSet);
-    this.#publish();
+    this.#ownSetId = document.id;
+    this.noteSets([{ document, version }]);
+  }
+
+  /** Documents as they have just been read or written, all in one picture. In effect when it returns. */
+  noteSets(read: readonly KnownDocument<ReplicaSetDocument>[]): void {
+    let isNew = false;
+    for (const known of read) if (this.#takeNewer(known)) isNew = true;
+    if (isNew) this.#publish();
   }
 
   /** The epoch in which this node serves as its set's writer, undefined: it does not. In effect when it returns. */
@@ -104,14 +109,17 @@ export class TopologyReader {
       const known = before.get(read.document.id);
       if (known !== undefined) this.#takeNewer(known);
     }
-    if (this.#ownSet !== undefined) this.#takeNewer(this.#ownSet);
+    const own = this.#ownSetId === undefined ? undefined : before.get(this.#ownSetId);
+    if (own !== undefined) this.#takeNewer(own);
     this.#publishSoon();
   }
 
-  #takeNewer(known: KnownDocument<ReplicaSetDocument>): void {
+  #takeNewer(known: KnownDocument<ReplicaSetDocument>): boolean {
     const { id } = known.document;
     const other = this.#sets.get(id);
-    if (other === undefined || other.version < known.version) this.#sets.set(id, known);
+    if (other !== undefined && other.version >= known.version) return false;
+    this.#sets.set(id, known);
+    return true;
   }
 
   #onNodes(): void {
@@ -144,12 +152,15 @@ export class TopologyReader {
       this.#setFolder.isKnown && this.#nodeFolder.isKnown && this.#presenceFolder.isKnown;
     if (!isKnown || this.#isStopped) return;
     const { topology } = this.#options;
+    // Whoever does not serve only asks others, and may ask who had a slot before.
+    const ownSetId = this.#servedEpoch === undefined ? undefined : this.#ownSetId;
     topology.update(
       topologyOf({
         version: topology.value.version + 1,
         sets: [...this.#sets.values()].map(({ document }) => this.#shown(document)),
         nodes: this.#nodes,
         present: this.#present,
+        past: { topology: topology.value, ownSetId },
       }),
     );
     this.#tellAddresses();

@@ -4,7 +4,8 @@
  *
  *     control       everything without frames: nothing that is long delays a heartbeat or an acknowledgement
  *     replication   frames
- *     bulk          checkpoints (checkpoint-codec.ts)
+ *     bulk          checkpoints (checkpoint-codec.ts); on a channel of their own, slots on the move between sets, of which
+ *                   all nodes are peers (move-message.ts)
  *
  * A link for control that closes says that the peer may be dead, long before its silence does.
  */
@@ -23,6 +24,7 @@ import type { PeerAddress, PeerPort, PeerReceiver } from "./cluster-node.ts";
 
 const PURPOSES: readonly Purpose[] = ["control", "replication", "bulk"];
 const CHANNEL = 0;
+const MOVES_CHANNEL = 1;
 
 /** Purposes that others handle on the same transport, and to whom there are links for them. */
 export interface OtherPurposes {
@@ -43,7 +45,7 @@ export class TransportPeers implements PeerPort {
     this.#transport = transport;
     this.#logger = logger;
     this.#ofSet = [...PURPOSES, ...others.ofSet, ...others.ofAll];
-    this.#ofAll = others.ofAll;
+    this.#ofAll = ["bulk", ...others.ofAll];
     for (const purpose of PURPOSES) transport.handle(purpose, this.#handlersOf(purpose));
   }
 
@@ -71,19 +73,30 @@ export class TransportPeers implements PeerPort {
     return this.#transport.send(to, "bulk", CHANNEL, parts, release);
   }
 
+  sendMove(to: string, head: Uint8Array, records: Uint8Array | undefined): void {
+    const parts = records === undefined ? [head] : [head, records];
+    this.#transport.send(to, "bulk", MOVES_CHANNEL, parts);
+  }
+
   #handlersOf(purpose: Purpose): LinkHandlers {
     const onLink = ({ isOutgoing, peer }: Link, isUp: boolean): void => {
       if (purpose === "control" && isOutgoing) this.#receiver?.onLink(peer, isUp);
     };
     return {
       onMessage: (message) => {
-        if (purpose === "bulk") this.#receiver?.receiveBulk(message.link.peer, message.parts);
+        if (purpose === "bulk") this.#onBulk(message);
         else this.#onMessage(message);
       },
       onUp: (link) => onLink(link, true),
       onDown: (link) => onLink(link, false),
       onDrain: () => undefined,
     };
+  }
+
+  #onBulk({ link, channel, parts }: IncomingMessage): void {
+    const [head, records] = parts;
+    if (channel !== MOVES_CHANNEL) this.#receiver?.receiveBulk(link.peer, parts);
+    else if (head !== undefined) this.#receiver?.receiveMove(link.peer, head, records);
   }
 
   #onMessage({ link, parts }: IncomingMessage): void {

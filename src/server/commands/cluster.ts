@@ -23,6 +23,7 @@ import { replyHelp } from "../command-introspection.ts";
 import { COMMANDS, commandNamed } from "../command-table.ts";
 import { echoed } from "../error-text.ts";
 import type { CommandContext, Handler, Handlers } from "../handler.ts";
+import { abort, drain, move, moves, rebalance } from "./cluster-moves.ts";
 
 const SLOT_POSITIONS = POSITIONS / SLOT_COUNT;
 /** Keys of a slot that are read between turns of the event loop. */
@@ -204,8 +205,10 @@ function readwrite({ session, reply }: CommandContext, cluster: ClusterContext):
 }
 
 const ANSWERED: Readonly<Record<string, ClusterHandler>> = {
+  "cluster|abort": abort,
   "cluster|count-failure-reports": countFailureReports,
   "cluster|countkeysinslot": countKeysInSlot,
+  "cluster|drain": drain,
   "cluster|failover": failover,
   "cluster|forget": forget,
   "cluster|getkeysinslot": getKeysInSlot,
@@ -213,10 +216,13 @@ const ANSWERED: Readonly<Record<string, ClusterHandler>> = {
   "cluster|info": ({ reply }, cluster) => reply.verbatim(clusterInfoText(cluster)),
   "cluster|keyslot": keySlot,
   "cluster|links": links,
+  "cluster|move": move,
+  "cluster|moves": moves,
   "cluster|myid": ({ reply }, cluster) => reply.bulkString(cluster.id),
   "cluster|myshardid": myShardId,
   "cluster|nodes": ({ server, reply }, cluster) =>
     reply.verbatim(nodesText(nodesView(cluster, server.clock.wallMs()))),
+  "cluster|rebalance": rebalance,
   "cluster|replicas": replicas,
   // Every document of the cluster is durable as soon as it is written.
   "cluster|saveconfig": ({ reply }) => reply.ok(),

@@ -22,6 +22,7 @@ interface FormingNode {
 
 class FormingWorld extends CoordinatedWorld {
   readonly nodes: FormingNode[] = [];
+  formsMoreSets = false;
 
   constructor(seed: number) {
     super(seed);
@@ -44,6 +45,7 @@ class FormingWorld extends CoordinatedWorld {
     const formation = new Formation({
       ...{ coordinator, clock, logger, clusterId: CLUSTER, shape, formerSet },
       node: { nodeId, incarnation: 1 },
+      formsMoreSets: () => this.formsMoreSets,
       onSet: (setId) => {
         expect(node.setId).toBeUndefined();
         node.setId = setId;
@@ -120,6 +122,22 @@ describe("nodes", () => {
     world.until("placed", () => spare.setId !== undefined);
     expect(world.sets[0]!.learners).toEqual([{ nodeId: nodeIdOf(4), incarnation: 1 }]);
     expect(world.sets[0]!.members.length).toBe(3);
+  });
+
+  test("that are too many form one more set, without slots, once they are enough and may", () => {
+    const world = new FormingWorld(SEED);
+    world.formsMoreSets = true;
+    for (let at = 0; at < 5; at++) world.add(shape);
+    world.until("placed", () => world.placed === 3);
+    world.pass(5000);
+    expect(world.sets.length).toBe(1);
+    world.add(shape);
+    world.until("placed", () => world.placed === 6);
+    const [first, second] = world.sets.toSorted((a, b) => b.slots.length - a.slots.length);
+    expect(first!.slots).toEqual([{ start: 0, end: 1023 }]);
+    expect(second).toMatchObject({ slots: [], phase: "RECOVERING", replicationFactor: 3 });
+    const members = world.sets.flatMap((set) => set.members.map(({ nodeId }) => nodeId));
+    expect(new Set(members).size).toBe(6);
   });
 
   test("with the data of a set go back to that one only, whoever lacks a node", () => {

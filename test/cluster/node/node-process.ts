@@ -83,6 +83,7 @@ const node: ClusterNode = await ClusterNode.start({
     onFatal,
   },
   checkpoints: { bytesPerSecond: () => 0 },
+  moves: { bytesPerSecond: () => 0, rebalances: () => false },
   openPeerPort: (identity) => {
     const transport = new SocketTransport({
       ...{ identity, address, clock, logger, onFatal, secret: Buffer.from("secret") },

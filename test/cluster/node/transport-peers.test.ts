@@ -31,6 +31,7 @@ function start() {
     peers.start({
       receive: (from, message, frames) =>
         got.push({ from, message, frames: frames && Buffer.from(frames).toString("hex") }),
+      receiveMove: () => undefined,
       receiveBulk: (_, parts) => void bulk.push(parts.map((part) => part.slice())),
       onLink: (node, isUp) => void links.push(`${node[0]} ${isUp ? "up" : "down"}`),
     });

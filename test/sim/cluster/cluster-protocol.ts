@@ -29,8 +29,8 @@ export interface PeerMessage {
   readonly to: string;
   readonly message: Uint8Array;
   readonly frames: Uint8Array | undefined;
-  /** About a checkpoint: `frames` are bytes of it. */
-  readonly isBulk: boolean;
+  /** About a checkpoint or a move of slots: `frames` are bytes of it. */
+  readonly kind: "member" | "bulk" | "move";
 }
 
 export const CLIENT_PORT = "clients";

@@ -21,9 +21,13 @@ export class SimPeerPort implements PeerPort {
 
   start(receiver: PeerReceiver): void {
     this.#life.network.onPost(this.#life, (_, parcel) => {
-      const { from, to, message: bytes, frames, isBulk } = parcel as PeerMessage;
+      const { from, to, message: bytes, frames, kind } = parcel as PeerMessage;
       if (to !== this.#nodeId) return;
-      if (isBulk) {
+      if (kind === "move") {
+        receiver.receiveMove(from, bytes, frames);
+        return;
+      }
+      if (kind === "bulk") {
         receiver.receiveBulk(from, frames === undefined ? [bytes] : [bytes, frames]);
         return;
       }
@@ -38,20 +42,24 @@ export class SimPeerPort implements PeerPort {
   }
 
   send(to: string, message: Message, frames: Uint8Array | undefined): void {
-    this.#post(to, [encodeMessage(message, frames?.length ?? 0), frames], false);
+    this.#post(to, [encodeMessage(message, frames?.length ?? 0), frames], "member");
   }
 
   sendBulk(to: string, [head, bytes]: readonly Uint8Array[], release: () => void): boolean {
-    if (this.#addresses.has(to)) this.#post(to, [head!.slice(), bytes], true);
+    if (this.#addresses.has(to)) this.#post(to, [head!.slice(), bytes], "bulk");
     release();
     return true;
   }
 
-  #post(to: string, parts: [Uint8Array, Uint8Array | undefined], isBulk: boolean): void {
+  sendMove(to: string, head: Uint8Array, records: Uint8Array | undefined): void {
+    this.#post(to, [head, records], "move");
+  }
+
+  #post(to: string, parts: [Uint8Array, Uint8Array | undefined], kind: PeerMessage["kind"]): void {
     const address = this.#addresses.get(to);
     if (address === undefined) return;
     const [message, sent] = parts;
-    const parcel: PeerMessage = { from: this.#nodeId, to, message, frames: sent?.slice(), isBulk };
+    const parcel: PeerMessage = { from: this.#nodeId, to, message, frames: sent?.slice(), kind };
     this.#life.network.post(this.#life, address.host, parcel);
   }
 }
