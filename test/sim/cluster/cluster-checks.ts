@@ -56,6 +56,16 @@ export class ClusterChecks {
       throw new Error(`${server.name} reads under a lease while ${newest.server.name} serves`);
   }
 
+  /** I10: no other set answers for the slot, either. A set's older writer must not, by its lease. */
+  onAnswer(server: ClusterServer, slot: number): void {
+    if (this.#areClocksWild) return;
+    for (const { server: other } of this.#serving.values()) {
+      const isOther = other !== server && other.setId !== server.setId && other.life.isAlive;
+      if (isOther && other.member?.isServing === true && other.isOpen(slot))
+        throw new Error(`${server.name} and ${other.name} both answer for slot ${slot}`);
+    }
+  }
+
   onCommitted(server: ClusterServer): void {
     const { setId, member, store } = server;
     if (setId === undefined || member === undefined) return;

@@ -35,6 +35,7 @@ export class ClusterNodes {
   readonly servers = new Map<string, ClusterServer>();
   /** Nodes that took another one's tables. */
   checkpoints = 0;
+  movedSlots = 0;
 
   constructor(options: NodesOptions) {
     this.#options = options;
@@ -99,12 +100,15 @@ export class ClusterNodes {
   }
 
   describe(): string {
-    const lines = [...this.servers.values()].map(({ name, member, coordinator, identity }) => {
+    const lines = [...this.servers.values()].map((server) => {
+      const { name, member, coordinator, identity } = server;
+      const movesText = server.describeMoves();
       const id = `${name} ${identity.nodeId.slice(0, 6)}.${identity.incarnation}`;
       if (member === undefined) return `${id} without a set`;
       const { role, phase = "", epoch, lastIndex, commitIndex } = member;
       const { state } = coordinator.session;
-      return `${id} ${role} ${phase} e${epoch} last ${lastIndex} commit ${commitIndex}, ${state}`;
+      const standing = `${role} ${phase} e${epoch} last ${lastIndex} commit ${commitIndex}`;
+      return `${id} ${standing}, ${state}${movesText}`;
     });
     const nodes = (each: readonly Member[]) =>
       each.map(({ nodeId, incarnation }) => `${nodeId.slice(0, 6)}.${incarnation}`).join();
@@ -118,6 +122,7 @@ export class ClusterNodes {
     const { scheduler } = world;
     const note = (line: string) => {
       if (line.startsWith("became a copy")) this.checkpoints++;
+      if (line.startsWith("slots have moved")) this.movedSlots++;
       scheduler.trace.add(scheduler.nowMicros, name, line);
     };
     const process: SimProcess = world.addProcess(name, {

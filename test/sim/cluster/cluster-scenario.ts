@@ -13,6 +13,7 @@ import { Simulation } from "../simulation.ts";
 import { ClusterChecks, compareContents } from "./cluster-checks.ts";
 import { ClusterClient } from "./cluster-client.ts";
 import { clusterFaults } from "./cluster-faults.ts";
+import { ClusterMover, openMoves } from "./cluster-mover.ts";
 import { ClusterNodes } from "./cluster-nodes.ts";
 import type { ClusterServer, NodeContents } from "./cluster-server.ts";
 import {
@@ -69,9 +70,11 @@ class ClusterRun {
         onCommitted: (server) => this.#checks.onCommitted(server),
         onLeaseRead: (server) => this.#checks.onLeaseRead(server),
         onDocument: (document) => this.#checks.onDocument(document),
+        onAnswer: (server, slot) => this.#checks.onAnswer(server, slot),
       },
       onFailure: (error) => this.#fail(error),
     });
+    this.#addMover();
     const { processes, names } = this.#nodes;
     const all = [...names, ...this.#addClients()];
     const faults = [
@@ -103,6 +106,7 @@ class ClusterRun {
         ["changes of members", this.#checks.membershipChanges],
         ["checkpoints", this.#nodes.checkpoints],
         ["replica reads", this.#history.replicaReads],
+        ["slots moved", this.#nodes.movedSlots],
       ]),
     };
   }
@@ -118,6 +122,7 @@ class ClusterRun {
     this.#goesOn = false;
     this.#runUntil(() => this.#clientsLeft === 0, "clients end");
     this.#runFor(this.#swarm.restMicros);
+    this.#runUntil(() => openMoves(this.#ensemble).length === 0, "moves of slots end");
     this.#readAll();
     const { areClocksWild, areClocksRight } = this.#swarm;
     this.#history.check({ areClocksRight, ...(areClocksWild ? { trustedReader: READER } : {}) });
@@ -139,7 +144,9 @@ class ClusterRun {
     const isInTime = this.#world.scheduler.runUntilDone(isOver, LIVENESS_MICROS);
     if (this.#failure !== undefined) throw this.#failure;
     const limit = LIVENESS_MICROS / SECOND;
-    if (!isInTime) throw new Error(`not within ${limit} s: ${what}\n${this.#nodes.describe()}`);
+    const moves = openMoves(this.#ensemble).join("\n");
+    const picture = `${this.#nodes.describe()}\n${moves}`;
+    if (!isInTime) throw new Error(`not within ${limit} s: ${what}\n${picture}`);
   }
 
   /** Its machine never fails; the ways to it do. */
@@ -152,6 +159,20 @@ class ClusterRun {
     });
     process.boot();
     return ensemble!;
+  }
+
+  #addMover(): void {
+    const { moveMs } = this.#swarm;
+    if (moveMs === undefined) return;
+    this.#world.addProcess("operator", {
+      boot: (life) =>
+        new ClusterMover(life, {
+          ...{ ensemble: this.#ensemble, nodes: this.#nodes, meanMs: moveMs },
+          keys: () => this.#history.keys,
+          goesOn: () => this.#goesOn,
+        }).run(),
+      onExit: (_, error) => this.#fail(error),
+    });
   }
 
   #addClients(): string[] {

@@ -47,6 +47,8 @@ export interface ServerObserver {
   /** A read is about to be answered under a lease. */
   onLeaseRead(server: ClusterServer): void;
   onDocument(document: ReplicaSetDocument): void;
+  /** A command has run that may be answered. */
+  onAnswer(server: ClusterServer, slot: number): void;
 }
 
 export interface ServerOptions {
@@ -96,6 +98,10 @@ interface Ran {
   readonly tag: number;
 }
 
+function slotOfKey(key: string): number {
+  return slotOf(Buffer.from(key), 0, Buffer.byteLength(key));
+}
+
 export class ClusterServer {
   readonly #life: Life;
   readonly #options: ServerOptions;
@@ -138,6 +144,7 @@ export class ClusterServer {
       address: { host: name, port: 1, peerPort: 1, hostname: "", version: "1" },
       random: (count) => random.bytes(count),
       checkpoints: { bytesPerSecond: () => 0, chunkBytes: CHUNK_BYTES },
+      moves: { bytesPerSecond: () => 0, rebalances: () => false },
       openPeerPort: ({ nodeId }) => new SimPeerPort(life, nodeId),
       events: {
         onServe: (epoch) => observer.onServe(this, epoch),
@@ -176,6 +183,17 @@ export class ClusterServer {
 
   get store(): Store {
     return this.#node.store;
+  }
+
+  describeMoves(): string {
+    const away = [...(this.#node.mover?.sources ?? [])].map(
+      ({ id, phase, slots }) => `${id.slice(0, 6)} ${slots[0]!.start} ${phase}`,
+    );
+    const held = this.store.slots.moves.all.map(
+      ({ kind, id, slots }) =>
+        `${kind} ${id.slice(0, 6)} ${slots.map(({ start }) => start).join()}`,
+    );
+    return [...away, ...held].map((text) => `; ${text}`).join("");
   }
 
   handOver(): void {
@@ -259,21 +277,37 @@ export class ClusterServer {
 
   async #answer(connection: Connection, request: ClusterRequest): Promise<void> {
     const { id, key, call, isReplicaRead } = request;
-    const slot = slotOf(Buffer.from(key), 0, Buffer.byteLength(key));
+    const slot = slotOfKey(key);
     const send = (outcome: ClusterReply["outcome"], result?: StringResult, replica?: string) => {
       if (outcome === "refused") this.#topology.refresh();
       const to = outcome === "refused" ? this.#topology.writerOf(slot) : undefined;
       const reply = { id, outcome, result: outcome === "done" ? result : undefined, to, replica };
       connection.send(reply, replyBytes(reply));
     };
-    if (!this.#owns(slot)) send("refused");
+    if (!(await this.#isOpenInTime(slot))) send("refused");
     else if (isReplicaRead && this.store.replica !== undefined) await this.#answerOld(key, send);
     else await this.#answerNow(key, call, send);
   }
 
   #owns(slot: number): boolean {
-    const slots = this.#node.document?.slots ?? [];
-    return slots.some(({ start, end }) => slot >= start && slot <= end);
+    const owner = this.#node.topology.value.ownerOf(slot);
+    return owner !== undefined && owner.id === this.setId;
+  }
+
+  /** Whether the slot's keys may be read and written here, whoever is the writer. */
+  isOpen(slot: number): boolean {
+    return this.#owns(slot) && this.#node.mover?.isHeld(slot) === false;
+  }
+
+  /** Whether a slot is on its way, or was given away; what waits for it waits no longer than for admission. */
+  async #isOpenInTime(slot: number): Promise<boolean> {
+    const { clock } = this.#life;
+    const endMs = clock.monotonicMs() + ADMISSION_MS_MAX;
+    while (this.#owns(slot) && !this.isOpen(slot)) {
+      if (clock.monotonicMs() >= endMs) return false;
+      await new Promise<void>((resolve) => clock.after(ADMISSION_POLL_MS, resolve));
+    }
+    return this.#owns(slot);
   }
 
   /** As a replica: what is committed as far as it knows. */
@@ -283,7 +317,8 @@ export class ClusterServer {
   ): Promise<void> {
     const { store } = this;
     // What waits for a block may wait until this node is the writer, and sees more.
-    const isReplica = () => this.store === store && store.replica !== undefined;
+    const isReplica = () =>
+      this.store === store && store.replica !== undefined && this.isOpen(slotOfKey(key));
     const ran = await this.#run(key, { kind: "get" }, isReplica);
     if (ran === "refused") send("refused");
     else send("done", ran.result, `${this.name}.${this.#life.process.bootCount}`);
@@ -297,11 +332,13 @@ export class ClusterServer {
     const isRead = call.kind === "get";
     const isAdmitted = isRead ? (this.member?.isServing ?? false) : await this.#isAdmitted();
     const term = this.#term;
-    const ran = isAdmitted ? await this.#run(key, call, () => term === this.#term) : "refused";
+    const goesOn = () => term === this.#term && this.isOpen(slotOfKey(key));
+    const ran = isAdmitted ? await this.#run(key, call, goesOn) : "refused";
     if (ran === "refused") {
       send("refused");
       return;
     }
+    this.#options.observer.onAnswer(this, slotOfKey(key));
     const changesNothing = STRING_MODEL.isPure(call, ran.result);
     if (changesNothing && !(await this.#mayBeRead())) {
       send("refused");

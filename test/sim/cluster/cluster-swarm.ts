@@ -48,6 +48,8 @@ export interface ClusterSwarm extends Swarm {
   readonly lengthMicros: number;
   /** After the last operation, before the last look. */
   readonly restMicros: number;
+  /** Between an operator's moves of slots, on average; undefined: there are none. */
+  readonly moveMs: number | undefined;
   readonly areClocksWild: boolean;
   /** No clock is wrong at any time. */
   readonly areClocksRight: boolean;
@@ -62,6 +64,8 @@ const CLUSTER_KIND_SHARE = 0.35;
 const THEME_SHARE = 0.25;
 /** Themes that need a frequent look. */
 const FAVOURITE_THEMES: readonly AnyFaultKind[] = ["cut off", "cut off", "pause", "isolation"];
+/** Of the seeds with several sets. */
+const MOVES_SHARE = 0.8;
 const WILD_SHARE = 0.05;
 const WILD_RATE_ERROR = 0.4;
 
@@ -85,6 +89,7 @@ export function chooseClusterSwarm(random: SimRandom, theme?: AnyFaultKind): Clu
     clients: chooseClients(random, initialSets),
     lengthMicros: random.magnitude(4 * SECOND, 30 * SECOND),
     restMicros: random.magnitude(1 * SECOND, 60 * SECOND),
+    moveMs: initialSets > 1 && random.chance(MOVES_SHARE) ? random.magnitude(50, 3000) : undefined,
     areClocksWild,
     areClocksRight: false,
   };
@@ -102,7 +107,7 @@ function withLittleLog(swarm: ClusterSwarm, random: SimRandom): ClusterSwarm {
 }
 
 function chooseSets(random: SimRandom, replicationFactor: number): number {
-  const wanted = random.pick([1, 1, 1, 2, 2, 3]);
+  const wanted = random.pick([1, 1, 2, 2, 3]);
   return Math.max(1, Math.min(wanted, Math.floor(NODES_MAX / replicationFactor)));
 }
 

@@ -44,8 +44,8 @@ export const CLUSTER_BUGS: readonly ClusterBug[] = [
   {
     name: "a node answers for slots of other sets",
     file: SERVER,
-    correct: "return slots.some(({ start, end }) => slot >= start && slot <= end);",
-    wrong: "return slots.some(({ start }) => slot >= start || start > 0);",
+    correct: "return owner !== undefined && owner.id === this.setId;",
+    wrong: "return owner !== undefined;",
   },
   {
     name: "a replica's time is its own clock's",
@@ -95,5 +95,57 @@ export const CLUSTER_BUGS: readonly ClusterBug[] = [
     wrong: "const isNew = false;",
     theme: "unsynced power",
     isRare: true,
+  },
+  {
+    name: "a frozen slot is served again after a while",
+    file: "src/cluster/resharding/source-move.ts",
+    correct: `        return [{ type: "flip" }];
+      default:`,
+    wrong: `        return [{ type: "end", removes: false }];
+      default:`,
+  },
+  {
+    name: "slots change owner before the destination has everything",
+    file: "src/cluster/resharding/source-move.ts",
+    correct: `return this.#phase === "freezing" ? this.#goOn(true) : NONE;`,
+    wrong: `return this.#phase === "freezing" ? this.#onComplete(0) : NONE;`,
+  },
+  {
+    name: "the log of a moving slot is not sent in order",
+    file: "src/store/slot-records.ts",
+    correct: "return { records: Buffer.concat(taken), index, skip: 0 };",
+    wrong: "return { records: Buffer.concat(taken.reverse()), index, skip: 0 };",
+  },
+  {
+    name: "keys lose their expiry when they move",
+    file: "src/store/slot-data.ts",
+    correct: "records.append(type, flags, bytes, valueStart, valueEnd, expiry);",
+    wrong: "records.append(type, flags, bytes, valueStart, valueEnd, 0);",
+    isRare: true,
+  },
+  {
+    name: "frames behind the keys that were read are left out of a move",
+    file: "src/cluster/node/move-source.ts",
+    correct: `isRead ? { phase: "log", index, skip: 0 }`,
+    wrong: `isRead ? { phase: "log", index: this.#store.committed + 20, skip: 0 }`,
+  },
+  {
+    name: "a frozen slot is still served",
+    file: "src/store/slot-moves.ts",
+    correct: "return this.#held[slot] !== NOT_HELD;",
+    wrong: "return this.#held[slot] === IMPORTING;",
+  },
+  {
+    name: "a dropped slot that comes back loses what is written then",
+    file: "src/store/range-deletion.ts",
+    correct: "lsm.addRangeDeletion(sequence, startSlot, endSlot);",
+    wrong: "lsm.addRangeDeletion(sequence + 200, startSlot, endSlot);",
+  },
+  {
+    name: "pieces are taken whatever the destination has",
+    file: "src/cluster/node/move-destination.ts",
+    correct: "const piece = { number, before, resume, records, sourceClockMs };",
+    wrong:
+      "const piece = { number, before, resume, records: recordBytesOf(bytes.slice(0, 0)), sourceClockMs };",
   },
 ];
