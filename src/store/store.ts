@@ -474,8 +474,9 @@ export class Store {
     return this.#parts;
   }
 
-  /** Syncs everything and lets go of the files. Nothing may be running. */
+  /** Syncs everything and lets go of the files. No command may be running; what runs beside commands is given up. */
   async close(): Promise<void> {
+    await this.suspend();
     await this.housekeeping.close();
     await this.#parts.pipeline.finish();
     await this.#parts.segments.close();

@@ -134,3 +134,14 @@ test("a large value that is on its way into the log of a writer that follows is 
   expect(writer.facts.last).toBe(last);
   await writer.close();
 });
+
+test("a large value that is on its way into the log of a store that is closed is given up", async () => {
+  const writer = await openWriter();
+  const { store } = writer;
+  const isStaged = put(store, 1, 8 * MIB).catch((error: Error) => error);
+  for (let turn = 0; turn < 3; turn++) await store.nextTurn();
+  await writer.close();
+  await Promise.race([isStaged, Bun.sleep(200)]);
+  for (let turn = 0; turn < 5; turn++) await store.nextTurn();
+  expect(failure).toBeUndefined();
+});
