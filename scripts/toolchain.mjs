@@ -103,6 +103,15 @@ const NEEDS = [
     installedFor: ["test"],
     skips: "tests with redis-py",
   },
+  ...[
+    ["dockerd", "docker.io"],
+    ["docker-compose", "docker-compose"],
+    ["debootstrap", "debootstrap"],
+    ["iptables", "iptables"],
+  ].map(([program, debian]) => ({
+    ...{ program, debian, usedFor: ["compose"], installedFor: ["compose"] },
+    skips: "the cluster of docker-compose.yml",
+  })),
 ];
 
 export function say(text) {

@@ -3,6 +3,6 @@
 FROM debian:12.11-slim
 COPY node /usr/local/bin/node
 COPY npm /usr/local/lib/node_modules/npm
-COPY certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY certificates /etc/ssl/certs
 RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm
 ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
