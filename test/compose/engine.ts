@@ -91,6 +91,8 @@ export class Engine {
       [
         ...["dockerd", "-H", `unix://${directory}/docker.sock`, "--data-root", dataDirectory],
         ...["--exec-root", join(directory, "exec"), "--pidfile", join(directory, "pid")],
+        // The project has a network of its own.
+        ...["--bridge", "none"],
       ],
       { stdin: "ignore", stdout: output, stderr: output, detached: true },
     );
@@ -127,6 +129,8 @@ export class Engine {
     const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MS_MAX);
     await child.exited;
     clearTimeout(timer);
+    // What it does not take down itself.
+    await succeeds(["umount", join(directory, "exec", "netns", "default")]);
     rmSync(directory, { recursive: true, force: true });
   }
 
