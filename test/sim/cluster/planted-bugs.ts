@@ -91,7 +91,7 @@ export const CLUSTER_BUGS: readonly ClusterBug[] = [
   {
     name: "a node that lost power unsynced keeps its incarnation",
     file: "src/cluster/node/member-file.ts",
-    correct: "const isNew = this.#state.isExposed && bootId !== this.#state.bootId;",
+    correct: "const isNew = wasExposed && bootId !== this.#state.bootId;",
     wrong: "const isNew = false;",
     theme: "unsynced power",
     isRare: true,
