@@ -17,6 +17,9 @@ import type { PieceMessage } from "../resharding/move-message.ts";
 import { hasNone, slotsOf } from "../resharding/slot-ranges.ts";
 import type { MoveShell } from "./move-shell.ts";
 
+/** A full disk is looked at about every second. */
+const REFUSED_MS = 500;
+
 export interface MoveDestinationOptions {
   readonly id: string;
   readonly setId: string;
@@ -111,8 +114,11 @@ export class MoveDestination {
     this.#write(async () => {
       await housekeeping.throttled;
       await housekeeping.logRoom();
-      // Without room, or with records that nobody could have read: it is asked for again.
-      if (housekeeping.refusal !== undefined || !areRecords(records, this.#slots)) return 0;
+      // Without room, or with records that nobody could have read: it is asked for again, but not at once.
+      if (housekeeping.refusal !== undefined || !areRecords(records, this.#slots)) {
+        await new Promise<void>((resolve) => this.#shell.clock.after(REFUSED_MS, resolve));
+        return 0;
+      }
       const piece = { number, before, resume, records, sourceClockMs };
       return (await slots.importPiece(this.id, piece)) ?? 0;
     });
