@@ -10,10 +10,8 @@
  * The lease is asked for after a batch of commands has read, never before: who pauses in between must not answer.
  */
 import type { Clock, Timer } from "../base/clock.ts";
+import type { Admission } from "../cluster/replication/member.ts";
 import type { Session } from "./session.ts";
-
-/** As the replication core words it. */
-export type Admission = "accept" | "paused" | "no-replicas" | "not-writer";
 
 export interface Authority {
   /** Whether this node is the writer of its set, and takes commands. */

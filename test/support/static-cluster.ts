@@ -13,6 +13,7 @@ import { createLogger } from "../../src/base/logger.ts";
 import { SystemProcessMemory } from "../../src/base/process-memory.ts";
 import { SLOT_COUNT, slotOf } from "../../src/base/slot.ts";
 import { CurrentTopology } from "../../src/cluster/current-topology.ts";
+import type { Admission } from "../../src/cluster/replication/member.ts";
 import type {
   ReplicaStatus,
   Replication,
@@ -24,7 +25,7 @@ import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
 import type { MoveControl } from "../../src/server/cluster-context.ts";
 import type { Forwarder, ForwardUnit } from "../../src/server/forwarder.ts";
 import { REFUSED, UNKNOWN } from "../../src/server/forwarder.ts";
-import type { Admission, Authority } from "../../src/server/node-authority.ts";
+import type { Authority } from "../../src/server/node-authority.ts";
 import type { PeerLink } from "../../src/server/peer-link.ts";
 import { Server } from "../../src/server/server.ts";
 import { openStore } from "../../src/store/open-store.ts";
