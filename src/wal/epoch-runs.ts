@@ -124,9 +124,12 @@ function writeEpochs(fileSystem: FileSystem, directory: string, all: readonly Ep
   const runs = all.map(({ epoch, first }) => [epoch, first] as const);
   const content = { format: FORMAT, runs, checksum: checksumOf(runs) };
   const file = fileSystem.open(`${path}.new`, "create");
-  file.write(Buffer.from(`${JSON.stringify(content)}\n`), 0);
-  file.sync();
-  file.close();
+  try {
+    file.write(Buffer.from(`${JSON.stringify(content)}\n`), 0);
+    file.sync();
+  } finally {
+    file.close();
+  }
   fileSystem.rename(`${path}.new`, path);
   fileSystem.syncDirectory(directory);
 }

@@ -7,6 +7,7 @@
  * clock go on from there whatever a crash takes; a cluster keeps more, as far as it has allowed bytes for it. A
  * descriptor that a running sync or read may use stays open until that ends.
  */
+import { DiskFullError } from "../base/errors.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import type { EpochRuns } from "./epoch-runs.ts";
 import type { Segment } from "./segment.ts";
@@ -116,7 +117,13 @@ export class LogFiles {
 
   #delete(count: number, wasToBeKept: boolean): void {
     const { firstIndex } = this.segments[count]!;
-    this.#epochs.keepBefore(this.#fileSystem, this.#directory, firstIndex);
+    try {
+      this.#epochs.keepBefore(this.#fileSystem, this.#directory, firstIndex);
+    } catch (error) {
+      // Too much log costs space and nothing else: the next sync or flush tries again.
+      if (error instanceof DiskFullError) return;
+      throw error;
+    }
     const doomed = this.segments.splice(0, count);
     for (const old of doomed) this.#fileSystem.remove(old.file.path);
     this.#deleted.push(...doomed);

@@ -243,6 +243,20 @@ describe("the log's old files", () => {
     expect(() => readEpochs(fileSystem, "/wal")).toThrow("cannot be read");
   });
 
+  test("without room for the epochs the files stay, until there is room", async () => {
+    const from = await flushed();
+    const { log, fileSystem } = from;
+    const { firstIndex } = log;
+    fileSystem.capacityBytes = fileSystem.usedBytes;
+    const { openFiles } = fileSystem;
+    log.deleteBefore(log.active);
+    expect(log.firstIndex).toBe(firstIndex);
+    expect(fileSystem.openFiles).toBe(openFiles);
+    fileSystem.capacityBytes = Number.MAX_SAFE_INTEGER;
+    log.deleteBefore(log.active);
+    expect(log.firstIndex).toBeGreaterThan(firstIndex);
+  });
+
   test("a log that has never left epoch 0 has no file of epochs", () => {
     const epochs = new EpochRuns();
     epochs.note(4, 10);

@@ -30,6 +30,7 @@ export class StoreLog implements ReplicatedLog {
   readonly #replicated: ReplicatedStore;
   readonly #clock: Clock;
   readonly #retainBytesMax: number;
+  readonly #onFatal: (error: Error) => void;
   /** Members sync before they acknowledge. */
   readonly #isSynced: boolean;
   readonly #listener: Listener;
@@ -45,6 +46,7 @@ export class StoreLog implements ReplicatedLog {
     this.#clock = options.clock;
     this.#retainBytesMax = options.replication.retainBytesMax;
     this.#isSynced = options.syncPolicy === "always";
+    this.#onFatal = (error) => options.onFatal(error);
   }
 
   static async open(options: StoreLogOptions): Promise<StoreLog> {
@@ -180,7 +182,11 @@ export class StoreLog implements ReplicatedLog {
   #retain(): void {
     const from = Math.min(this.#retainFrom, this.#kept.first, this.#heldFrom);
     const bytesMax = this.#retainBytesMax + this.#kept.bytes;
-    this.store.internals.log.retain({ from, bytesMax });
+    try {
+      this.store.internals.log.retain({ from, bytesMax });
+    } catch (error) {
+      this.#onFatal(error as Error);
+    }
   }
 
   async #appendRest(bytes: Buffer): Promise<void> {
