@@ -97,6 +97,8 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
     log.error({ error }, "cannot go on: stopping without acknowledging anything more");
     process.exit(EXIT_FAILURE);
   };
+  process.on("uncaughtException", onFatal);
+  process.on("unhandledRejection", onFatal);
   const http = await openHttpPort({ config, clock, logger: logger.child("http"), onFatal });
   let node: RunningNode | undefined;
   const stop = async (): Promise<void> => {
