@@ -182,11 +182,15 @@ export function nodesText(view: NodesView): string {
   return lines.join("");
 }
 
-/** CLUSTER INFO, without the figures of a gossip protocol, which dkv has none of. */
+/**
+ * CLUSTER INFO, without the figures of a gossip protocol, which dkv has none of. A slot is ok when this node can reach its
+ * writer: after a start the documents name a writer that may not be there.
+ */
 export function clusterInfoText(cluster: ClusterContext): string {
   const topology = cluster.topology.value;
+  const reached = new Set(cluster.links().map(({ nodeId }) => nodeId)).add(cluster.id);
   const served = topology.runs
-    .filter((run) => run.set.writer !== undefined)
+    .filter(({ set: { writer } }) => writer !== undefined && reached.has(writer.id))
     .reduce((sum, run) => sum + run.end - run.start + 1, 0);
   const fields: [string, string | number][] = [
     ["cluster_state", served === SLOT_COUNT ? "ok" : "fail"],
