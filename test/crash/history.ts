@@ -9,6 +9,9 @@ export interface Entry {
   readonly expiry: number;
 }
 
+/** Stands among the keys for the slots that are on the move, or have left: no key is named so. */
+export const MOVES_KEY = "(moves)";
+
 export type Contents = ReadonlyMap<string, Entry>;
 
 /** One indivisible unit: what it did to each key, or the deletion of all. */
@@ -50,7 +53,7 @@ function describe(entry: Entry | undefined): string {
 
 export function applyUnit(contents: Map<string, Entry>, unit: Unit): void {
   if (unit.changes === "all") {
-    contents.clear();
+    for (const key of contents.keys()) if (key !== MOVES_KEY) contents.delete(key);
     return;
   }
   for (const [key, entry] of unit.changes) {
@@ -102,7 +105,7 @@ export function matchingPrefix(
   };
   for (const key of contents.keys()) compare(key);
   for (const key of actual.keys()) compare(key);
-  let best = { count: atLeast, differing: different.size, keysMax: contents.size };
+  let best = { count: atLeast, differing: different.size, keysMax: keysIn(contents) };
   for (let i = atLeast; i < units.length; i++) {
     const { changes } = units[i]!;
     const touched = changes === "all" ? [...contents.keys()] : changes.map(([key]) => key);
@@ -111,7 +114,11 @@ export function matchingPrefix(
     const differing = different.size;
     if (differing > best.differing) continue;
     const keysMax = differing < best.differing ? 0 : best.keysMax;
-    best = { count: i + 1, differing, keysMax: Math.max(keysMax, contents.size) };
+    best = { count: i + 1, differing, keysMax: Math.max(keysMax, keysIn(contents)) };
   }
   return best;
+}
+
+export function keysIn(contents: Contents): number {
+  return contents.size - (contents.has(MOVES_KEY) ? 1 : 0);
 }

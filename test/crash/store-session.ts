@@ -4,14 +4,23 @@
  * Every unit's reads are compared with the history as it goes.
  */
 import { ByteBudget } from "../../src/base/byte-budget.ts";
+import { slotOf } from "../../src/base/slot.ts";
 import type { InlineExecutor } from "../../src/lsm/storage-executor.ts";
 import type { SyncPolicy } from "../../src/store/commit-pipeline.ts";
 import { PREPARING, Refusal, UnitWork } from "../../src/store/interrupt.ts";
 import { openStore, type StoreOptions } from "../../src/store/open-store.ts";
+import { decodeSlotMoves, encodeSlotMoves } from "../../src/store/slot-moves.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { SimulatedClock } from "../support/simulated-clock.ts";
 import type { TracedFileSystem } from "../support/traced-file-system.ts";
-import { applyUnit, contentsAfter, digestOf, type Entry, type Unit } from "./history.ts";
+import {
+  applyUnit,
+  contentsAfter,
+  digestOf,
+  type Entry,
+  MOVES_KEY,
+  type Unit,
+} from "./history.ts";
 
 export const DIRECTORY = "/data";
 const KIB = 1024;
@@ -120,7 +129,7 @@ export class StoreSession {
       try {
         const changes = action();
         store.endUnit();
-        this.#note({ changes, tag: store.tag });
+        this.note({ changes, tag: store.tag });
         return;
       } catch (error) {
         store.abortUnit();
@@ -137,7 +146,8 @@ export class StoreSession {
     }
   }
 
-  #note(unit: Unit): void {
+  /** A unit has run: it is history. */
+  note(unit: Unit): void {
     if (unit.changes !== "all" && unit.changes.length === 0) return;
     this.units.push(unit);
     applyUnit(this.contents, unit);
@@ -168,10 +178,27 @@ export class StoreSession {
     return { bytes, expiry };
   }
 
-  /** Every key of `keys` that exists. Removes those that have expired. */
+  /** The slots on the move as an entry of the history; undefined: nothing moves, and nothing has left. */
+  get movesEntry(): Entry | undefined {
+    const { moves } = this.store.slots;
+    if (moves.isIdle) return undefined;
+    // Fields in one order, whoever made them.
+    const written = encodeSlotMoves(decodeSlotMoves(encodeSlotMoves(moves.all), "moves"));
+    return { digest: digestOf(written), expiry: 0 };
+  }
+
+  /** Whether nobody may read or write the key now: its slot is on the move, or has left. */
+  isHeld(key: string): boolean {
+    return this.store.slots.moves.isHeld(slotOfKey(key));
+  }
+
+  /** Every key of `keys` that exists and can be seen, and MOVES_KEY. Removes those that have expired. */
   async readAll(keys: Iterable<string>): Promise<Map<string, Entry>> {
     const contents = new Map<string, Entry>();
+    const { movesEntry } = this;
+    if (movesEntry !== undefined) contents.set(MOVES_KEY, movesEntry);
     for (const key of keys) {
+      if (key === MOVES_KEY || this.store.slots.moves.isImporting(slotOfKey(key))) continue;
       await this.run(() => {
         contents.delete(key);
         const found = this.read(key);
@@ -214,4 +241,9 @@ export class StoreSession {
     if (!segments.roll()) return;
     await segments.flush();
   }
+}
+
+export function slotOfKey(key: string): number {
+  const bytes = Buffer.from(key);
+  return slotOf(bytes, 0, bytes.length);
 }

@@ -18,6 +18,7 @@ import {
   matchingPrefix,
   type Unit,
 } from "./history.ts";
+import { SlotTrip } from "./slot-trip.ts";
 import { StoreSession } from "./store-session.ts";
 
 const KIB = 1024;
@@ -58,6 +59,8 @@ export class Workload {
   readonly #fileSystem: TracedFileSystem<Stamp>;
   #session: StoreSession | undefined = undefined;
   #executor: InlineExecutor;
+  #trip: SlotTrip | undefined = undefined;
+  #trips = 0;
 
   constructor(options: WorkloadOptions, image: DiskImage, wallMs = START_MS) {
     this.#options = options;
@@ -142,7 +145,14 @@ export class Workload {
     if (chance < 0.05) return await this.#restart();
     if (chance < 0.07) return await this.#kill();
     if (chance < 0.08) this.#session!.store.housekeeping.maintain();
+    if (chance < (this.#trip === undefined ? 0.1 : 0.4)) return await this.#travel();
     await this.#session!.run(this.#chooseUnit());
+  }
+
+  /** Slots leave and come back, some of the way. */
+  async #travel(): Promise<void> {
+    this.#trip ??= new SlotTrip(this.#options.random, `trip-${this.#trips++}`);
+    if (!(await this.#trip.step(this.#session!))) this.#trip = undefined;
   }
 
   async #restart(): Promise<void> {
@@ -200,6 +210,8 @@ export class Workload {
     if (chance < 0.87) return this.#expire(key);
     if (chance < 0.985) return this.#group();
     if (chance < 0.992 || !hasHugeValues) {
+      // Nobody may have all keys deleted while a slot is frozen.
+      if (session.store.slots.moves.hasFrozen) return () => [];
       return () => {
         session.store.removeAll();
         return "all";
@@ -209,8 +221,12 @@ export class Workload {
     return () => [session.put(key, value, 0)];
   }
 
+  /** One that may be read and written. */
   #key(): string {
-    return `key-${Math.floor(this.#options.random() ** 2 * KEY_COUNT)}`;
+    for (;;) {
+      const key = `key-${Math.floor(this.#options.random() ** 2 * KEY_COUNT)}`;
+      if (!this.#session!.isHeld(key)) return key;
+    }
   }
 
   /** Up to `bytesMax` bytes that do not repeat elsewhere. */
