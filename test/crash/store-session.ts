@@ -13,14 +13,7 @@ import { decodeSlotMoves, encodeSlotMoves } from "../../src/store/slot-moves.ts"
 import type { Store } from "../../src/store/store.ts";
 import type { SimulatedClock } from "../support/simulated-clock.ts";
 import type { TracedFileSystem } from "../support/traced-file-system.ts";
-import {
-  applyUnit,
-  contentsAfter,
-  digestOf,
-  type Entry,
-  MOVES_KEY,
-  type Unit,
-} from "./history.ts";
+import { applyUnit, contentsAfter, digestOf, type Entry, MOVES_KEY, type Unit } from "./history.ts";
 
 export const DIRECTORY = "/data";
 const KIB = 1024;
