@@ -346,9 +346,10 @@ export class Writer {
     }
   }
 
-  /** Now and again: the shell may not have got it through. */
+  /** Now and again: the shell may not have got it through. Not for a node that is gone: others would wait behind it. */
   #askForCheckpoint(peer: Progress, nowMs: number): void {
-    if (nowMs - peer.lastCheckpointMs < this.#context.options.lossMs) return;
+    const { lossMs } = this.#context.options;
+    if (nowMs - peer.lastHeardMs >= lossMs || nowMs - peer.lastCheckpointMs < lossMs) return;
     peer.lastCheckpointMs = nowMs;
     this.#context.out.push({ type: "need-checkpoint", node: peer.nodeId });
   }

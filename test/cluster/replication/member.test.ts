@@ -279,6 +279,22 @@ test("a writer's status shows its peers, and who holds a frame counts only while
   });
 });
 
+test("a checkpoint is asked for a node that is heard, again and again, and for no other", () => {
+  const a = serving();
+  const { lossMs } = DEFAULT_REPLICATION_OPTIONS;
+  const asked = (nowMs: number) =>
+    a.step({ type: "tick" }, nowMs).filter(({ type }) => type === "need-checkpoint");
+  const standing = { runs: [], last: 0, incarnation: 1 } as const;
+  const reject = { type: "append-reject", epoch: 4, sequence: 1000, ...standing } as const;
+  a.step({ type: "retained", first: 5 }, 10);
+  a.receive("c", reject, 11);
+  expect(asked(12)).toEqual([{ type: "need-checkpoint", node: "c" }]);
+  a.receive("c", { ...reject, sequence: 2000 }, lossMs);
+  expect(asked(11 + lossMs)).toEqual([]);
+  expect(asked(12 + lossMs)).toEqual([{ type: "need-checkpoint", node: "c" }]);
+  expect(asked(12 + 2 * lossMs)).toEqual([]);
+});
+
 test("a replica's status says when its writer was last heard, in this epoch", () => {
   const { member, receive, step } = start("c");
   const active = { ...DOCUMENT, epoch: 2, phase: "ACTIVE" } as const;
