@@ -299,7 +299,8 @@ export function wrongTime(operations: Operations): string | undefined {
     for (const read of readsOf(operations)) {
       const isLate = read.result === call.value && read.callMicros > latest! + CLOCK_MICROS;
       if (isLate) return `outlives its time: ${show(read)}`;
-      const isBetween = read.callMicros > returnMicros && read.returnMicros < earliest!;
+      const isBetween =
+        read.callMicros > returnMicros && read.returnMicros < earliest! - CLOCK_MICROS;
       if (isAlone && isBetween && read.result === null) return `expires early: ${show(read)}`;
     }
   }
