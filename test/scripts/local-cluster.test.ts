@@ -1,4 +1,4 @@
-/** `npm run cluster`, with one small set: up, a node killed, Ctrl-C, and up again with what was written. */
+/** `npm run cluster`, with one small set: up, a set added, a node killed, Ctrl-C, and up again with what was written. */
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -31,11 +31,16 @@ interface Run {
 }
 
 function start(flags: readonly string[] = []): Run {
-  const words = ["--dir", directory, "--port", `${port}`, "--sets", "1", "--nodes", "3", ...flags];
+  const words = ["--dir", directory, "--port", `${port}`, "--sets", "1", "--nodes", "1", ...flags];
+  const run = runScript(words);
+  running = run.child;
+  return run;
+}
+
+function runScript(words: readonly string[]): Run {
   const child = Bun.spawn([process.execPath, join(ROOT, "scripts", "cluster.ts"), ...words], {
     ...{ stdin: "ignore", stdout: "pipe", stderr: "pipe" },
   });
-  running = child;
   const run: Run = { child, output: "" };
   for (const stream of [child.stdout, child.stderr]) {
     void (async () => {
@@ -78,17 +83,23 @@ test.skipIf(MISSING !== "")(
   async () => {
     const first = start();
     await shows(first, "Ctrl-C ends all of it");
-    expect(first.output).toContain("cluster ok: 1024 of 1024 slots served, 1 replica set, 3 nodes");
-    const set = await runTool(["cli", "-p", `${port + 1}`, "SET", "kept", "value"]);
+    expect(first.output).toContain("cluster ok: 1024 of 1024 slots served, 1 replica set, 1 node");
+    const set = await runTool(["cli", "-p", `${port}`, "SET", "kept", "value"]);
     expect(set.stdout).toBe("OK\n");
-    const pids = await Promise.all([0, 1, 2].map((at) => processIdOf(port + at)));
-    process.kill(pids[2]!, "SIGKILL");
-    await shows(first, `node ${port + 2} has ended (SIGKILL); to start it again: bin/dkv server `);
+    const added = runScript(["add", "--dir", directory, "--port", `${port}`]);
+    await shows(first, `node ${port + 1} is new`);
+    await shows(added, " of 512 slots are theirs");
+    added.child.kill("SIGTERM");
+    await added.child.exited;
+    const pids = await Promise.all([0, 1].map((at) => processIdOf(port + at)));
+    process.kill(pids[1]!, "SIGKILL");
+    await shows(first, `node ${port + 1} has ended (SIGKILL); to start it again: bin/dkv server `);
     first.child.kill("SIGINT");
     expect(await first.child.exited).toBe(0);
     expect(pids.filter(isThere)).toEqual([]);
     const second = start();
     await shows(second, "Ctrl-C ends all of it");
+    expect(second.output).toContain("1024 of 1024 slots served, 2 replica sets, 2 nodes");
     const got = await runTool(["cli", "-p", `${port}`, "GET", "kept"]);
     expect(got.stdout).toBe("value\n");
     second.child.kill("SIGTERM");
@@ -96,6 +107,12 @@ test.skipIf(MISSING !== "")(
     expect(readFileSync(join(directory, `${port}.log`), "utf8")).toContain('"msg":"stopped"');
   },
 );
+
+test("npm run cluster -- add says that a cluster has to run", async () => {
+  const added = runScript(["add", "--dir", directory, "--port", `${freePort()}`]);
+  expect(await added.child.exited).toBe(1);
+  await shows(added, "Start the cluster first: npm run cluster -- --dir ");
+});
 
 test("npm run cluster says what is wrong with its arguments, and which programs it needs", async () => {
   const wrong = start(["--sets", "0"]);
