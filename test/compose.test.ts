@@ -4,12 +4,17 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
 import { Config } from "../src/config/config.ts";
+import { parseWriters } from "./compose/cluster-view.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const read = (name: string) => readFileSync(join(ROOT, name), "utf8");
 
 interface Service {
   readonly image: string;
+  readonly build?: string;
+  readonly pull_policy?: string;
+  readonly depends_on?: readonly string[];
+  readonly logging: { readonly options: Readonly<Record<string, string>> };
   readonly environment: Readonly<Record<string, string | number>>;
   readonly ports?: readonly string[];
   readonly profiles?: readonly string[];
@@ -30,11 +35,11 @@ const nodes = services.filter(([name]) => name.startsWith("dkv"));
 const withDefaults = (text: string) => text.replace(/\$\{\w+:-([^}]*)\}/g, "$1");
 
 describe("docker-compose.yml", () => {
-  test("has three ZooKeeper servers, two sets of three nodes, and three nodes of another profile", () => {
+  test("has three ZooKeeper servers, two sets of three nodes, and a third one in another profile", () => {
     const names = services.map(([name]) => name).filter((name) => name.startsWith("zk"));
     expect(names).toEqual(["zk1", "zk2", "zk3"]);
     expect(nodes.filter(([, { profiles }]) => profiles === undefined)).toHaveLength(6);
-    expect(nodes.filter(([, { profiles }]) => profiles?.[0] === "more")).toHaveLength(3);
+    expect(nodes.filter(([, { profiles }]) => profiles?.[0] === "grow")).toHaveLength(3);
   });
 
   test("pins ZooKeeper to a release that loses no transactions", () => {
@@ -44,7 +49,7 @@ describe("docker-compose.yml", () => {
 
   test("gives every node a port that is the same outside, an address and a volume of its own", () => {
     for (const [name, { environment, ports, volumes }] of nodes) {
-      const port = environment["DKV_PORT"];
+      const port = withDefaults(`${environment["DKV_PORT"]}`);
       expect(ports!.map(withDefaults)).toEqual([
         `127.0.0.1:${port}:${port}`,
         `127.0.0.1:1${port}:1${port}`,
@@ -55,6 +60,35 @@ describe("docker-compose.yml", () => {
     expect(new Set(addresses).size).toBe(nodes.length);
     for (const volume of services.flatMap(([, each]) => each.volumes))
       expect(Object.keys(compose.volumes)).toContain(volume.split(":")[0]!);
+  });
+
+  test("builds the image once: builds of one name beside each other fail on current releases of Docker", () => {
+    expect(nodes.filter(([, { build }]) => build !== undefined).map(([name]) => name)).toEqual([
+      "dkv0",
+    ]);
+    for (const [, { image, pull_policy }] of nodes)
+      expect([image, pull_policy]).toEqual(["dkv:local", "never"]);
+  });
+
+  test("bounds every log, and starts and stops nodes around ZooKeeper, whichever server of it is ill", () => {
+    for (const [, { logging }] of services)
+      expect(logging.options).toEqual({ "max-size": "10m", "max-file": "3" });
+    // A list: started, not healthy.
+    for (const [, { depends_on }] of nodes) expect(depends_on).toEqual(["zk1", "zk2", "zk3"]);
+  });
+
+  test("lets a third set take its share, unless it is told not to", () => {
+    for (const [, { environment }] of nodes)
+      expect(withDefaults(`${environment["DKV_CLUSTER_AUTO_REBALANCE"]}`)).toBe("yes");
+  });
+
+  test("says at its top what may be set, and docs/docker.md too", () => {
+    const text = read("docker-compose.yml");
+    const names = new Set([...text.matchAll(/\$\{(\w+):-/g)].map(([, name]) => name!));
+    const head = text.slice(0, text.indexOf("\nx-"));
+    const page = read("docs/docker.md");
+    expect([...names].filter((name) => !head.includes(`#     ${name} `))).toEqual([]);
+    expect([...names].filter((name) => !page.includes(`| \`${name}\` |`))).toEqual([]);
   });
 
   test("sets only directives that there are, and names files of secrets that are there", () => {
@@ -96,4 +130,17 @@ describe("Dockerfile", () => {
     );
     expect([...new Set(copied)].sort()).toEqual(allowed.sort());
   });
+});
+
+test("parseWriters finds writers in CLUSTER NODES, and counts their slots as dkv does", () => {
+  const nodes = [
+    "aa 172.28.70.10:7000@17000 myself,master - 0 0 3 connected 0-5455 16368-16383",
+    "bb 172.28.70.11:7001@17001,host slave aa 0 0 3 connected",
+    "cc 172.28.70.16:7006@17006 master - 0 0 1 connected",
+    "",
+  ];
+  expect(parseWriters(nodes.join("\n"))).toEqual([
+    { id: "aa", port: 7000, slots: 342 },
+    { id: "cc", port: 7006, slots: 0 },
+  ]);
 });

@@ -6,7 +6,8 @@
 import { Cluster } from "ioredis";
 
 const CONNECT_MS = 1000;
-const WRITERS = 4;
+/** As many commands are on their way at any moment. */
+export const WRITERS = 4;
 const KEYS_AT_ONCE = 100;
 
 export class Load {
@@ -14,7 +15,7 @@ export class Load {
   #client: Cluster;
   readonly #answered: string[] = [];
   #next = 0;
-  #failed = 0;
+  #failures: string[] = [];
   #longestMs = 0;
   #isStopped = true;
   #running: Promise<unknown> = Promise.resolve();
@@ -43,15 +44,16 @@ export class Load {
 
   begin(): void {
     this.#isStopped = false;
-    this.#failed = 0;
+    this.#failures = [];
     this.#longestMs = 0;
     this.#running = Promise.all(Array.from({ length: WRITERS }, () => this.#write()));
   }
 
-  async end(): Promise<{ failed: number; longestMs: number }> {
+  /** What the commands said that failed since begin(), and how long the slowest took. */
+  async end(): Promise<{ failures: readonly string[]; longestMs: number }> {
     this.#isStopped = true;
     await this.#running;
-    return { failed: this.#failed, longestMs: Math.round(this.#longestMs) };
+    return { failures: this.#failures, longestMs: Math.round(this.#longestMs) };
   }
 
   /** Answered keys that are not there, or have another value. */
@@ -76,8 +78,8 @@ export class Load {
       try {
         await this.#client.set(key, valueFor(key));
         this.#answered.push(key);
-      } catch {
-        this.#failed++;
+      } catch (error) {
+        this.#failures.push((error as Error).message);
       }
       this.#longestMs = Math.max(this.#longestMs, performance.now() - beginMs);
     }

@@ -37,7 +37,7 @@ export class Project {
   }
 
   async stop(service?: string): Promise<void> {
-    await this.#compose([...profileWords("more"), "stop", ...(service ? [service] : [])]);
+    await this.#compose([...profileWords("grow"), "stop", ...(service ? [service] : [])]);
   }
 
   async start(service: string): Promise<void> {
@@ -59,7 +59,7 @@ export class Project {
 
   async remove(isWithVolumes: boolean): Promise<void> {
     const words = ["down", "--remove-orphans", ...(isWithVolumes ? ["--volumes"] : [])];
-    await this.#compose([...profileWords("more"), ...words]);
+    await this.#compose([...profileWords("grow"), ...words]);
   }
 
   async #states(format: string): Promise<string[]> {
