@@ -84,8 +84,9 @@ export class ClusteredNode implements RunningNode {
   async stop(): Promise<void> {
     this.#keeper.stop();
     if (await this.#node.handOver()) await this.#server.sendClientsAway();
-    await this.#server.stop();
+    await Promise.all([this.#server.stop(), this.#forwarding.drain()]);
     await this.#node.stop();
+    this.#forwarding.stop();
     this.#transport.stop();
   }
 

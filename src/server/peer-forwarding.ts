@@ -39,6 +39,8 @@ import { readUnit, unitLength, writeUnit } from "./unit-codec.ts";
 /** Longer than an owner without its quorum takes to answer. */
 const TIMEOUT_MS = 30_000;
 const PENDING_MAX = 64 * 1024;
+/** A node that stops answers what it executes for others within this time, as for its own clients. */
+const DRAIN_MS_MAX = 2000;
 const EMPTY = Buffer.alloc(0);
 
 export interface PeerForwardingOptions {
@@ -57,10 +59,16 @@ export class PeerForwarding implements Forwarder {
   readonly #links = new Map<Link, PeerLink>();
   #openLink: (() => PeerLink) | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
+  readonly #clock: Clock;
+  /** Units that are being executed here. */
+  #executing = 0;
+  #isDraining = false;
+  #onQuiet: (() => void) | undefined = undefined;
 
   /** REQUIRES: a transport that has no links yet. */
   constructor(options: PeerForwardingOptions) {
     const { transport, clock, timeoutMs = TIMEOUT_MS } = options;
+    this.#clock = clock;
     this.#unitBytesMax = options.unitBytesMax ?? FORWARD_BYTES_MAX;
     this.#messageBytesMax = options.messageBytesMax ?? FORWARD_MESSAGE_BYTES_MAX;
     this.#forwarder = new LinkForwarder<ForwardUnit>({
@@ -79,6 +87,16 @@ export class PeerForwarding implements Forwarder {
   /** From now on executes what other nodes forward; before it everything is refused. */
   serve(openLink: () => PeerLink): void {
     this.#openLink = openLink;
+  }
+
+  /** Refuses what comes from now on; done when what is being executed has been answered, or has had its time. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    if (this.#executing === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onQuiet = resolve;
+      this.#clock.after(DRAIN_MS_MAX, resolve);
+    });
   }
 
   /** Executes nothing any more. */
@@ -153,15 +171,21 @@ export class PeerForwarding implements Forwarder {
 
   #execute(from: Link, requests: readonly IncomingRequest[]): void {
     const units: IncomingUnit[] = [];
+    const respond = (request: IncomingRequest, outcome: ForwardOutcome): void => {
+      this.#respond(request, outcome);
+      this.#executing--;
+      if (this.#executing === 0) this.#onQuiet?.();
+    };
     for (const request of requests) {
       const unit = readUnit(request.bytes, request.start, request.end);
       if (unit === undefined) {
         from.close("not a unit of work");
         return;
       }
-      units.push(new IncomingUnit(unit, (outcome) => this.#respond(request, outcome)));
+      units.push(new IncomingUnit(unit, (outcome) => respond(request, outcome)));
     }
-    const link = this.#linkOf(from);
+    this.#executing += units.length;
+    const link = this.#isDraining ? undefined : this.#linkOf(from);
     if (link !== undefined) link.execute(units);
     else for (const unit of units) unit.settle(REFUSED);
   }

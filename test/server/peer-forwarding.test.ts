@@ -8,6 +8,7 @@ import {
 import { MemoryNetwork } from "../../src/cluster/transport/memory-transport.ts";
 import type { ForwardUnit } from "../../src/server/forwarder.ts";
 import { PeerForwarding } from "../../src/server/peer-forwarding.ts";
+import type { PeerLink } from "../../src/server/peer-link.ts";
 import { readUnit, unitLength, writeUnit } from "../../src/server/unit-codec.ts";
 import { SimRandom } from "../sim/random.ts";
 import { encodeRequest } from "../support/raw-connection.ts";
@@ -209,31 +210,40 @@ describe("over the peer port", () => {
   });
 });
 
-test("a node that stops waits for no replies", () => {
+/** One node, which forwards to another one. */
+function pair() {
   const clock = new SimulatedClock(0);
   const network = new MemoryNetwork({
-    ...{ clock, latencyMs: () => 1, retryMs: 10, silenceMs: 50, queueBytes: MIB },
+    ...{ clock, latencyMs: () => 1, retryMs: 10, silenceMs: 5000, queueBytes: MIB },
   });
   const [a, b] = ["a", "b"].map((name) => name.repeat(40));
   const [from, to] = [a!, b!].map((id) => network.start(id, 1, { host: id, port: 1 }));
   const forwarding = new PeerForwarding({ transport: from!, clock });
-  // It is there, and answers nothing.
-  const silent = { onMessage: () => undefined, onUp: () => undefined };
-  to!.handle("forward", { ...silent, onDown: () => undefined, onDrain: () => undefined });
-  from!.setPeers(new Map([[b!, { host: b!, port: 1, purposes: ["forward"] }]]));
   const run = (ms: number) => {
     for (let i = 0; i < ms; i++) {
       while (clock.runImmediates());
       clock.advance(1);
     }
   };
-  run(20);
+  const connect = () => {
+    from!.setPeers(new Map([[b!, { host: b!, port: 1, purposes: ["forward"] }]]));
+    run(20);
+  };
   const outcomes: string[] = [];
   const unit = (): ForwardUnit => ({
     ...randomUnit(new SimRandom(1)),
     settle: ({ kind }) => void outcomes.push(kind),
   });
   const node = { id: b!, host: b!, port: 1, peerPort: 1, hostname: "", health: "online" } as const;
+  return { clock, to: to!, forwarding, run, connect, outcomes, unit, node };
+}
+
+test("a node that stops waits for no replies", () => {
+  const { to, forwarding, run, connect, outcomes, unit, node } = pair();
+  // It is there, and answers nothing.
+  const silent = { onMessage: () => undefined, onUp: () => undefined };
+  to.handle("forward", { ...silent, onDown: () => undefined, onDrain: () => undefined });
+  connect();
   const stopped = new AbortController();
   forwarding.forward(node, [unit(), unit()], stopped.signal);
   run(20);
@@ -242,4 +252,36 @@ test("a node that stops waits for no replies", () => {
   expect(outcomes).toEqual(["unknown", "unknown"]);
   forwarding.forward(node, [unit()], stopped.signal);
   expect(outcomes).toEqual(["unknown", "unknown", "refused"]);
+});
+
+test("a node that stops answers what it executes for others, and refuses what comes then", async () => {
+  for (const answers of [true, false]) {
+    const { clock, to, forwarding, run, connect, outcomes, unit, node } = pair();
+    const owner = new PeerForwarding({ transport: to, clock });
+    const executed: ForwardUnit[] = [];
+    const link = {
+      execute: (units: ForwardUnit[]) => executed.push(...units),
+      close: () => undefined,
+    };
+    owner.serve(() => link as unknown as PeerLink);
+    connect();
+    const { signal } = new AbortController();
+    forwarding.forward(node, [unit(), unit()], signal);
+    run(20);
+    expect(executed).toHaveLength(2);
+    let isDrained = false;
+    const drained = owner.drain().then(() => {
+      isDrained = true;
+    });
+    forwarding.forward(node, [unit()], signal);
+    run(20);
+    expect(outcomes).toEqual(["refused"]);
+    await Promise.resolve();
+    expect(isDrained).toBe(false);
+    if (answers)
+      for (const each of executed) each.settle({ kind: "reply", bytes: Buffer.from("+OK\r\n") });
+    run(answers ? 20 : 2000);
+    await drained;
+    expect(outcomes).toEqual(answers ? ["refused", "reply", "reply"] : ["refused"]);
+  }
 });
