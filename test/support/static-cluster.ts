@@ -258,20 +258,21 @@ export interface StaticClusterOptions {
   ownerOf?(slot: number): number;
 }
 
-/** Its slots stay where they are. */
-const NO_MOVES: MoveControl = {
-  move: () => Promise.resolve({ moves: [] }),
-  rebalance: () => Promise.resolve({ moves: [] }),
-  list: () => Promise.resolve([]),
-  abort: () => Promise.resolve(0),
-  progress: () => undefined,
-};
-
 export class StaticCluster {
   readonly members: ClusterMember[] = [];
   readonly links: ClusterLinks;
   /** Slots that are on the move: nobody answers for them. */
   readonly heldSlots = new Set<number>();
+  /** Whether the coordinator can be reached. */
+  isCoordinated = true;
+  /** Slots stay where they are. */
+  readonly #moves: MoveControl = {
+    move: () => Promise.resolve({ moves: [] }),
+    rebalance: () => Promise.resolve({ moves: [] }),
+    list: () => Promise.resolve(this.isCoordinated ? [] : undefined),
+    abort: () => Promise.resolve(this.isCoordinated ? 0 : undefined),
+    progress: () => undefined,
+  };
   /** Of all members. */
   readonly clock = new TestClock();
   readonly #directory = mkdtempSync(join(tmpdir(), "dkv-cluster-"));
@@ -447,7 +448,7 @@ export class StaticCluster {
         },
         forgetNode: () => Promise.resolve(undefined),
         links: () => [],
-        moves: NO_MOVES,
+        moves: this.#moves,
         isHeld: (slot) => this.heldSlots.has(slot),
         heldSlotsChanged: () => Bun.sleep(1),
         replication: member.replication,

@@ -14,7 +14,7 @@ import {
 } from "../coordination/documents.ts";
 import { idsOf, MOVES_PATH, movePath, SETS_PATH, setPath } from "../coordination/paths.ts";
 import { type PlannedMove, planMove, planShares } from "../resharding/planner.ts";
-import { slotsOf } from "../resharding/slot-ranges.ts";
+import { removeSlots, slotsOf } from "../resharding/slot-ranges.ts";
 import type { KnownDocument } from "./document-folder.ts";
 
 /** Documents that are written at one time. */
@@ -96,21 +96,22 @@ export class MoveRequests {
     return count;
   }
 
-  async #carryOut(seen: Seen, planned: readonly PlannedMove[], isDry: boolean): Promise<MoveReply> {
-    const busy = new Map(slotsInMoves(seen.moves));
+  async #carryOut(seen: Seen, wanted: readonly PlannedMove[], isDry: boolean): Promise<MoveReply> {
+    const busy = slotsInMoves(seen.moves).map(([slot]) => single(slot));
+    const planned = wanted
+      .map((move) => ({ ...move, slots: removeSlots(move.slots, busy) }))
+      .filter(({ slots }) => slots.length > 0);
+    if (isDry) return { moves: planned };
     const versions = new Map(seen.sets.map(({ document, version }) => [document.id, version]));
     const documents = planned.flatMap(({ source, destination, slots }) =>
-      slotsOf(slots)
-        .filter((slot) => !busy.has(slot))
-        .map(
-          (slot): SlotMoveDocument => ({
-            ...{ format: 1, id: this.#newId(), source, destination, slots: [single(slot)] },
-            ...{ state: "MIGRATING", sourceVersion: versions.get(source)! },
-            destinationVersion: versions.get(destination)!,
-          }),
-        ),
+      slotsOf(slots).map(
+        (slot): SlotMoveDocument => ({
+          ...{ format: 1, id: this.#newId(), source, destination, slots: [single(slot)] },
+          ...{ state: "MIGRATING", sourceVersion: versions.get(source)! },
+          destinationVersion: versions.get(destination)!,
+        }),
+      ),
     );
-    if (isDry) return { moves: planned };
     for (let at = 0; at < documents.length; at += CREATIONS_MAX) {
       const creations = documents.slice(at, at + CREATIONS_MAX).map((document) => ({
         ...({ kind: "create", path: movePath(document.id), lifetime: "durable" } as const),

@@ -143,7 +143,12 @@ function replyShares(
 }
 
 export function moves({ reply, store }: CommandContext, cluster: ClusterContext): void {
-  const all = store.prepare(async () => (await cluster.moves.list()) ?? [], "cluster moves");
+  const list = async () => (await cluster.moves.list()) ?? null;
+  const all = store.prepare(list, "cluster moves");
+  if (all === null) {
+    reply.error(UNREACHABLE);
+    return;
+  }
   reply.array(all.length);
   for (const { id, source, destination, slots, state } of all) {
     reply.map(5);

@@ -233,6 +233,20 @@ test("topology is not changed by hand; FAILOVER asks for a handover", async () =
   );
 });
 
+test("without the coordinator, moves are unknown, not none", async () => {
+  const { port } = cluster.members[0]!.server;
+  expect(await ask(port, 2, ["CLUSTER", "MOVES"])).toBe("*0\r\n");
+  expect(await ask(port, 2, ["CLUSTER", "ABORT", "ALL"])).toBe(":0\r\n");
+  cluster.isCoordinated = false;
+  try {
+    const unknown = "-CLUSTERDOWN the coordinator cannot be reached now\r\n";
+    expect(await ask(port, 2, ["CLUSTER", "MOVES"])).toBe(unknown);
+    expect(await ask(port, 2, ["CLUSTER", "ABORT", "ALL"])).toBe(unknown);
+  } finally {
+    cluster.isCoordinated = true;
+  }
+});
+
 test("a replica says so in HELLO, ROLE and INFO", async () => {
   const [, b, c] = cluster.members;
   expect(await ask(c!.port, 2, ["HELLO"])).toContain("$4\r\nrole\r\n$7\r\nreplica\r\n");
