@@ -4,12 +4,13 @@
  *   0 clean    1 damage found    2 cannot check: no such directory, in use, wrong arguments
  */
 import * as path from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import type { Clock } from "./base/clock.ts";
 import { requireUnused } from "./base/directory-lock.ts";
 import { DiskError, StartupError } from "./base/errors.ts";
 import type { FileSystem } from "./base/file-system.ts";
 import { formatForPeople, formatJson, formatLines } from "./check-report.ts";
+import { parseArguments } from "./command-arguments.ts";
 import { type CheckReport, checkDirectory } from "./store/check/check-directory.ts";
 
 const EXIT_CLEAN = 0;
@@ -112,18 +113,9 @@ function parse(argv: readonly string[], environment: CheckEnvironment): CheckArg
       "after",
       `\nExit status: ${EXIT_CLEAN} clean, ${EXIT_DAMAGED} damage found, ${EXIT_UNCHECKED} cannot check (in use, no such directory).\n` +
         `\nExamples:\n  ${command} check /var/lib/dkv\n  ${command} check /backup/dkv --json | jq .keys.total`,
-    )
-    .exitOverride()
-    .configureOutput({
-      writeOut: (text) => stdout.write(text),
-      writeErr: (text) => stderr.write(text),
-    });
-  try {
-    program.parse(argv, { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? EXIT_CLEAN : EXIT_UNCHECKED;
-  }
+    );
+  const outcome = parseArguments(program, argv, { stdout, stderr });
+  if (outcome !== "parsed") return outcome === "help" ? EXIT_CLEAN : EXIT_UNCHECKED;
   return {
     directory: path.resolve(program.args[0]!),
     json: program.opts<{ json: boolean }>().json,

@@ -4,10 +4,11 @@
  *   0 stopped    1 cannot start, or cannot go on    2 wrong arguments
  */
 import { styleText } from "node:util";
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { StartupError } from "./base/errors.ts";
 import type { SlotRange } from "./cluster/coordination/documents.ts";
 import type { Topology, TopologySet } from "./cluster/topology.ts";
+import { parseArguments } from "./command-arguments.ts";
 import {
   PEER_PORT_OFFSET,
   Playground,
@@ -262,18 +263,9 @@ function parse(
       "\nWhile it runs, Enter starts nodes again that were shut down (redis-cli -p 7000 shutdown), and Ctrl-C ends all.\n" +
         `\nExit status: ${EXIT_STOPPED} stopped, ${EXIT_FAILED} cannot start or go on, ${EXIT_USAGE} wrong arguments.\n` +
         `\nExamples:\n  ${command} playground\n  ${command} playground --port 8000 --sets 1 --nodes 5`,
-    )
-    .exitOverride()
-    .configureOutput({
-      writeOut: (text) => stdout.write(text),
-      writeErr: (text) => stderr.write(text),
-    });
-  try {
-    program.parse(argv, { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? EXIT_STOPPED : EXIT_USAGE;
-  }
+    );
+  const outcome = parseArguments(program, argv, { stdout, stderr });
+  if (outcome !== "parsed") return outcome === "help" ? EXIT_STOPPED : EXIT_USAGE;
   const { port, sets, nodes, dir } = program.opts<{
     port: number;
     sets: number;
