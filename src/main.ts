@@ -35,7 +35,7 @@ import { startStandalone } from "./standalone-node.ts";
 const SECOND_SIGNAL_AFTER_MS = 500;
 const EXIT_FAILURE = 1;
 /** How the program is started, as help and hints show it: the launcher says what it is called. */
-const COMMAND = process.env["DKV_COMMAND"] ?? "bun src/main.ts";
+const COMMAND = process.env["DKV_COMMAND"] ?? "dkv";
 
 function loadConfig(argv: readonly string[]): Config {
   return Config.load({ argv, environment: process.env });

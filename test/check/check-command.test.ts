@@ -78,7 +78,7 @@ test("check without a directory, or of one that is not there, exits 2", () => {
 test("check --help has an example and the exit status", () => {
   const { status, output } = run("--help");
   expect(status).toBe(0);
-  expect(output).toContain("bun src/main.ts check /var/lib/dkv");
+  expect(output).toContain("dkv check /var/lib/dkv");
   expect(output).toContain("1 damage found");
 });
 

@@ -19,7 +19,7 @@ export async function runTool(words: readonly string[], input: string | Uint8Arr
     stderr: "pipe",
     timeout: TOOL_MS_MAX,
     killSignal: "SIGKILL",
-    env: { ...process.env, DKV_CLI_HISTORY: "/dev/null", DKV_COMMAND: "dkv" },
+    env: { ...process.env, DKV_CLI_HISTORY: "/dev/null" },
   });
   const [stdout, stderr, status] = await Promise.all([
     child.stdout.text(),
