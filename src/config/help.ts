@@ -56,7 +56,7 @@ Usage: ${command} [server] [file | -] [--name value ...] [--name=value ...]
 Commands, each with its own --help:
   server      the server, as without a command
   cli         a client for terminals and scripts: ${command} cli -p 7000 GET key
-  cluster     status, nodes, slots, watch, failover, forget
+  cluster     status, nodes, slots, watch, move, rebalance, drain, moves, abort, failover, forget
   bench       a quick measure of throughput and latency
   check       reads every byte of a data directory and reports, changing nothing
   playground  a cluster in this process, to try things out
@@ -70,6 +70,8 @@ Examples:
   ${command} --port 7000 --dir /var/lib/dkv
   ${command} /etc/dkv.conf --loglevel debug
   echo 'maxmemory 2gb' | ${command} - --bind 127.0.0.1
+  ${command} cluster status -p 7000
+  ${command} cluster move 0-99 --to 127.0.0.1:7003 -p 7000 --dry-run
 
 ${sections.join("\n\n")}
 

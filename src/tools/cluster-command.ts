@@ -1,16 +1,15 @@
 /** `cluster`: the state of a cluster, and what an operator does to it. */
 import { Command } from "commander";
-import { ClusterCamera, type ClusterPicture } from "./cluster-picture.ts";
+import { type ClusterPicture, withCamera } from "./cluster-picture.ts";
 import { headline, nodesTable, pictureJson, slotsTable, statusTable } from "./cluster-report.ts";
 import { watchCluster } from "./cluster-watch.ts";
 import {
   addConnectionOptions,
-  addressOf,
   type ConnectionFlags,
-  clientOptions,
   integerArgument,
 } from "./connection-options.ts";
 import type { ToolEnvironment } from "./environment.ts";
+import { addMoveCommands } from "./move-commands.ts";
 import { failOver, forget } from "./operator-actions.ts";
 import { type Style, styleFor } from "./text-table.ts";
 import { EXIT_FAILED, EXIT_OK } from "./tool-error.ts";
@@ -40,26 +39,14 @@ Examples:
   ${command} cluster status -p 7000
   ${command} cluster status -p 7000 --json | jq '.sets[].nodes[] | select(.role == "writer")'
   ${command} cluster watch -p 7000
-  ${command} cluster failover -p 7000 127.0.0.1:7001`,
+  ${command} cluster failover -p 7000 127.0.0.1:7001
+  ${command} cluster rebalance -p 7000 --dry-run`,
     );
   addViews(cluster, environment, keep);
   addWatch(cluster, environment);
   addActions(cluster, environment, keep);
+  addMoveCommands(cluster, environment, keep);
   return cluster;
-}
-
-/** Runs `action` with a camera that looks at the cluster that the flags name. */
-async function withCamera<T>(
-  flags: ConnectionFlags,
-  environment: ToolEnvironment,
-  action: (camera: ClusterCamera) => Promise<T>,
-): Promise<T> {
-  const camera = new ClusterCamera(addressOf(flags), clientOptions(flags, environment));
-  try {
-    return await action(camera);
-  } finally {
-    camera.close();
-  }
 }
 
 const VIEWS: readonly {
@@ -147,7 +134,10 @@ function addActions(cluster: Command, environment: ToolEnvironment, keep: Keep):
   });
   const forgetting = addConnectionOptions(cluster.command("forget"))
     .description("Removes a node that is gone for good from the cluster's documents.")
-    .argument("<node>", "its address, or the beginning of its id, as `cluster nodes` shows it")
+    .argument(
+      "<node>",
+      "its address, or the beginning of its id, as `cluster nodes` shows it; the whole id of a spare",
+    )
     .addHelpText(
       "after",
       `\nA node that still runs is not forgotten: stop it first. One that comes back later joins again, as a spare or\nwhere a set lacks nodes.\n\nExample:\n  ${command} cluster forget -p 7000 3f9a41c2`,

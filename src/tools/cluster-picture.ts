@@ -5,15 +5,20 @@
  *     CLUSTER SHARDS, CLUSTER NODES of one node ─┬─► sets, slots, epochs, roles, health
  *     INFO of every node ────────────────────────┴─► keys, load, lag (its writer knows it)
  */
+import { SLOT_COUNT } from "../base/slot.ts";
+import { addressOf, type ConnectionFlags, clientOptions } from "./connection-options.ts";
+import type { ToolEnvironment } from "./environment.ts";
 import { infoFields, listOf, mapOf, type ReplyValue, textOf } from "./reply-value.ts";
-import { type Address, type ClientOptions, errorOf, RespClient } from "./resp-client.ts";
+import {
+  type Address,
+  type ClientOptions,
+  errorOf,
+  RespClient,
+  type Words,
+} from "./resp-client.ts";
 import { CLIENT_SLOTS_PER_SLOT } from "./slot-report.ts";
+import { type SlotSpan, slotCount } from "./slot-spans.ts";
 import { ToolError } from "./tool-error.ts";
-
-export interface SlotSpan {
-  readonly start: number;
-  readonly end: number;
-}
 
 export interface NodePicture extends Address {
   readonly id: string;
@@ -45,7 +50,6 @@ export interface ClusterPicture {
   readonly sets: readonly SetPicture[];
 }
 
-export const SLOTS = 1024;
 const NODE_MS = 2000;
 const SECTIONS = "server clients memory stats replication keyspace dkv".split(" ");
 
@@ -57,8 +61,16 @@ function replicaFields(info: ReadonlyMap<string, string>): ReadonlyMap<string, s
   );
 }
 
+/** A cluster as tools see it. */
+export interface ClusterView {
+  /** Throws ToolError when no node answers, or the server is not in a cluster. */
+  take(): Promise<ClusterPicture>;
+  /** The reply of any node. Throws ToolError when none answers. */
+  ask(words: Words): Promise<Buffer>;
+}
+
 /** Keeps a connection to every node that answers, for pictures that are taken again and again. */
-export class ClusterCamera {
+export class ClusterCamera implements ClusterView {
   readonly #entry: Address;
   readonly #options: ClientOptions;
   readonly #clients = new Map<string, RespClient>();
@@ -68,7 +80,10 @@ export class ClusterCamera {
     this.#options = { connectMs: NODE_MS, ...options };
   }
 
-  /** Throws ToolError when no node answers, or the server is not in a cluster. */
+  async ask(words: Words): Promise<Buffer> {
+    return await (await this.#guide()).request(words);
+  }
+
   async take(): Promise<ClusterPicture> {
     const guide = await this.#guide();
     const reply = await guide.request(["CLUSTER", "SHARDS"]);
@@ -82,9 +97,9 @@ export class ClusterCamera {
     const clusterInfo = infoFields(textOf(await guide.request(["CLUSTER", "INFO"])));
     const epochs = epochsOf(nodesText);
     const sets = await Promise.all(shards.map((shard) => this.#set(shard, epochs)));
-    const slotsServed = sets.filter(isServed).reduce((sum, set) => sum + slotCount(set), 0);
+    const slotsServed = sets.filter(isServed).reduce((sum, set) => sum + slotCount(set.slots), 0);
     return {
-      isOk: slotsServed === SLOTS && clusterInfo.get("cluster_state") === "ok",
+      isOk: slotsServed === SLOT_COUNT && clusterInfo.get("cluster_state") === "ok",
       epoch: Number(clusterInfo.get("cluster_current_epoch")),
       slotsServed,
       sets: sets.toSorted((a, b) => firstSlot(a) - firstSlot(b)),
@@ -140,7 +155,7 @@ export class ClusterCamera {
     });
     const id = infos.map((info) => info.get("cluster_set_id")).find((each) => each) ?? "";
     const epoch = epochs.get(nodes[0]?.id ?? "") ?? 0;
-    return { id, epoch, slots: spansOf(fields.get("slots")), nodes };
+    return { id, epoch, slots: clientSpans(fields.get("slots")), nodes };
   }
 
   /** Empty when the node does not answer in time. */
@@ -166,20 +181,30 @@ export class ClusterCamera {
   }
 }
 
+/** Runs `action` with a camera that looks at the cluster that the flags name. */
+export async function withCamera<T>(
+  flags: ConnectionFlags,
+  environment: ToolEnvironment,
+  action: (camera: ClusterCamera) => Promise<T>,
+): Promise<T> {
+  const camera = new ClusterCamera(addressOf(flags), clientOptions(flags, environment));
+  try {
+    return await action(camera);
+  } finally {
+    camera.close();
+  }
+}
+
 /** Documents may still name a writer that is gone, or that has just been started anew: it must say so itself. */
 function isServed({ nodes }: SetPicture): boolean {
   return nodes.some(({ role, info }) => role === "writer" && info.get("role") === "master");
 }
 
-function slotCount({ slots }: SetPicture): number {
-  return slots.reduce((sum, { start, end }) => sum + end - start + 1, 0);
-}
-
 function firstSlot({ slots }: SetPicture): number {
-  return slots[0]?.start ?? SLOTS;
+  return slots[0]?.start ?? SLOT_COUNT;
 }
 
-function spansOf(value: ReplyValue | undefined): SlotSpan[] {
+function clientSpans(value: ReplyValue | undefined): SlotSpan[] {
   const bounds = Array.isArray(value) ? value.map(Number) : [];
   return Array.from({ length: bounds.length / 2 }, (_, at) => ({
     start: bounds[2 * at]! / CLIENT_SLOTS_PER_SLOT,

@@ -1,25 +1,21 @@
 /** Pictures of a cluster as tables and as JSON. */
+import { SLOT_COUNT } from "../base/slot.ts";
+import { shortId, writerOf } from "./cluster-names.ts";
 import {
   allNodes,
   type ClusterPicture,
   type NodePicture,
   type SetPicture,
-  SLOTS,
 } from "./cluster-picture.ts";
 import { bytesText, countText, durationText } from "./figures.ts";
 import { formatAddress } from "./resp-client.ts";
+import { slotCount, spansJson, spansText } from "./slot-spans.ts";
 import { type Style, textTable } from "./text-table.ts";
 
-const ID_SHOWN = 8;
 const UNKNOWN = "-";
 
-export function shortId(id: string): string {
-  return id === "" ? UNKNOWN : id.slice(0, ID_SHOWN);
-}
-
-export function slotsText({ slots }: SetPicture): string {
-  if (slots.length === 0) return "none";
-  return slots.map(({ start, end }) => (start === end ? `${start}` : `${start}-${end}`)).join(" ");
+function slotsText({ slots }: SetPicture): string {
+  return slots.length === 0 ? "none" : spansText(slots);
 }
 
 function numberOf({ info }: NodePicture, field: string): number | undefined {
@@ -59,7 +55,7 @@ export function headline(picture: ClusterPicture, style: Style): string {
   const missing = nodes.filter(({ health, isReachable }) => health === "fail" || !isReachable);
   const state = isOk ? style.good("ok") : style.bad("fail");
   const gone = missing.length === 0 ? "" : style.bad(`, ${missing.length} of them missing`);
-  return `cluster ${state}: ${slotsServed} of ${SLOTS} slots served, ${sets.length} replica set${sets.length === 1 ? "" : "s"}, ${nodes.length} nodes${gone}, epoch ${epoch}`;
+  return `cluster ${state}: ${slotsServed} of ${SLOT_COUNT} slots served, ${sets.length} replica set${sets.length === 1 ? "" : "s"}, ${nodes.length} nodes${gone}, epoch ${epoch}`;
 }
 
 /** Every set with its nodes, and what they do now. */
@@ -115,12 +111,12 @@ export function slotsTable({ sets }: ClusterPicture, style: Style): string {
   const rows = runs
     .toSorted((a, b) => a.span.start - b.span.start)
     .map(({ set, span }) => {
-      const writer = set.nodes.find(({ role }) => role === "writer");
+      const writer = writerOf(set);
       const replicas = set.nodes.filter((node) => node !== writer).map(formatAddress);
       return [
         `${span.start}`,
         `${span.end}`,
-        `${span.end - span.start + 1}`,
+        `${slotCount([span])}`,
         shortId(set.id),
         writer === undefined ? style.bad("none") : formatAddress(writer),
         replicas.join(" "),
@@ -134,9 +130,9 @@ export function pictureJson(picture: ClusterPicture) {
   return {
     state: picture.isOk ? "ok" : "fail",
     epoch: picture.epoch,
-    slots: { total: SLOTS, served: picture.slotsServed },
+    slots: { total: SLOT_COUNT, served: picture.slotsServed },
     sets: picture.sets.map(({ id, epoch, slots, nodes }) => ({
-      ...{ id, epoch, slots: slots.map(({ start, end }) => [start, end]) },
+      ...{ id, epoch, slots: spansJson(slots) },
       nodes: nodes.map((node) => ({
         ...{ id: node.id, host: node.host, port: node.port, role: node.role, kind: node.kind },
         ...{ health: node.health, isReachable: node.isReachable },

@@ -4,13 +4,15 @@
  */
 import {
   allNodes,
-  type ClusterCamera,
   type ClusterPicture,
+  type ClusterView,
   type NodePicture,
 } from "./cluster-picture.ts";
 import { headline, statusTable } from "./cluster-report.ts";
 import type { ToolEnvironment } from "./environment.ts";
 import { bytesText, countText } from "./figures.ts";
+import { openMovesOf, slotsPhrase } from "./move-plan.ts";
+import { barLines, OpenMeter, SourceMeter, sumOf, trafficText } from "./move-progress.ts";
 import { type Style, styleFor } from "./text-table.ts";
 import { ToolError } from "./tool-error.ts";
 
@@ -55,9 +57,32 @@ class Throughput {
   }
 }
 
+/** Slots on the move: bars for a terminal, and the same in words. */
+class MovesView {
+  readonly #open = new OpenMeter();
+  readonly #sources = new SourceMeter();
+
+  async look(
+    camera: ClusterView,
+    picture: ClusterPicture,
+    nowMs: number,
+  ): Promise<{ readonly text: string; readonly bars: readonly string[] }> {
+    const sources = this.#sources.look(picture, nowMs);
+    const sum = sumOf(sources.values());
+    // Every move is a document to be read: only when there are some.
+    const moves = sum.open === 0 ? [] : openMovesOf(await camera.ask(["CLUSTER", "MOVES"]));
+    const pairs = this.#open.look(moves);
+    const left = pairs.reduce((count, { done, total }) => count + total - done, 0);
+    if (left === 0) return { text: "", bars: [] };
+    const text = `${slotsPhrase(left)} on the move, ${trafficText(sum)}`;
+    const bars = barLines(pairs, sources);
+    return { text, bars: pairs.length === 1 ? bars : [text, ...bars] };
+  }
+}
+
 /** Ends at Ctrl-C or after so many pictures. */
 export async function watchCluster(
-  camera: ClusterCamera,
+  camera: ClusterView,
   environment: ToolEnvironment,
   { intervalMs, count }: WatchOptions,
 ): Promise<void> {
@@ -69,11 +94,11 @@ export async function watchCluster(
   void ended.promise.then(() => {
     isOver = true;
   });
-  const throughput = new Throughput();
+  const describe = describer(camera, style);
   if (style.isTerminal) stdout.write(OTHER_SCREEN);
   try {
     for (let taken = 1; !isOver; taken++) {
-      const text = await describe(camera, throughput, style, clock.monotonicMs());
+      const text = await describe(clock.monotonicMs());
       draw(text, style, environment);
       if (taken === count) break;
       const pause = new Promise<void>((resolve) => clock.after(intervalMs, resolve));
@@ -85,33 +110,46 @@ export async function watchCluster(
   }
 }
 
-async function describe(
-  camera: ClusterCamera,
-  throughput: Throughput,
-  style: Style,
-  nowMs: number,
-): Promise<readonly string[]> {
-  let picture: ClusterPicture;
-  try {
-    picture = await camera.take();
-  } catch (error) {
-    if (!(error instanceof ToolError)) throw error;
-    return [style.bad(error.message)];
-  }
-  const load = throughput.line(allNodes(picture), nowMs);
-  return [headline(picture, style), load, ...statusTable(picture, style).trimEnd().split("\n")];
+interface Description {
+  /** One line says all of it. */
+  readonly line: string;
+  readonly lines: readonly string[];
 }
 
-function draw(lines: readonly string[], style: Style, { stdout, clock }: ToolEnvironment): void {
+/** Each description compares with the one before. */
+function describer(camera: ClusterView, style: Style): (nowMs: number) => Promise<Description> {
+  const throughput = new Throughput();
+  const view = new MovesView();
+  return async (nowMs) => {
+    try {
+      const picture = await camera.take();
+      const head = headline(picture, style);
+      const load = throughput.line(allNodes(picture), nowMs);
+      const { text, bars } = await view.look(camera, picture, nowMs);
+      const table = statusTable(picture, style).trimEnd().split("\n");
+      const line = [head, load, text].filter(Boolean).join("; ");
+      return { line, lines: [head, load, ...bars, ...table] };
+    } catch (error) {
+      if (!(error instanceof ToolError)) throw error;
+      const line = style.bad(error.message);
+      return { line, lines: [line] };
+    }
+  };
+}
+
+function draw(
+  { line, lines }: Description,
+  style: Style,
+  { stdout, clock }: ToolEnvironment,
+): void {
   const time = new Intl.DateTimeFormat("sv", { dateStyle: "short", timeStyle: "medium" });
   const now = time.format(clock.wallMs());
   if (!style.isTerminal) {
-    const [state, load] = lines;
-    stdout.write(`${now} ${state}${load ? `; ${load}` : ""}\n`);
+    stdout.write(`${now} ${line}\n`);
     return;
   }
   const shown = [style.faint(`${now}   Ctrl-C ends`), ...lines];
   const rows = stdout.rows ?? shown.length + 1;
-  const body = shown.slice(0, rows - 1).map((line) => `${line}${CLEAR_TO_LINE_END}\n`);
+  const body = shown.slice(0, rows - 1).map((each) => `${each}${CLEAR_TO_LINE_END}\n`);
   stdout.write(`${HOME}${body.join("")}${CLEAR_BELOW}`);
 }

@@ -183,6 +183,85 @@ describe.skipIf(MISSING !== "")("the tools and a cluster of two sets with three 
     }
   });
 
+  test("cluster move and rebalance: a plan, progress until all is moved, and back; scripts get JSON", async () => {
+    const entry = portOf(cluster.nodes[0]!);
+    const load = ["-n", "2000", "-c", "4", "-P", "10", "-d", "1000", "-t", "set"];
+    expect((await runTool(["bench", ...load, ...entry])).status).toBe(0);
+    const [from, to] = (await status()).sets;
+    const replica = `127.0.0.1:${to!.nodes[1]!["port"]}`;
+    const move = ["cluster", "move", ...entry, "0-29", "40", "--to", replica];
+    const dry = await runTool([...move, "--dry-run"]);
+    expect([dry.status, dry.stderr]).toEqual([0, ""]);
+    const [, row, last] = dry.stdout.split("\n");
+    const writers = [from!, to!].map(({ nodes }) => `127.0.0.1:${nodes[0]!["port"]}`);
+    expect(row!.split(/\s{2,}/)).toEqual([
+      ...[from!.id.slice(0, 8), writers[0]!, to!.id.slice(0, 8), writers[1]!, "31", "0-29 40"],
+    ]);
+    expect(last).toBe("31 slots would move.");
+    expect((await status()).sets.map(({ slots }) => slots)).toEqual([[[0, 511]], [[512, 1023]]]);
+
+    const watching = runTool(["cluster", "watch", "-n", "3", ...entry]);
+    const done = await runTool(move);
+    expect([done.status, done.stderr]).toEqual([0, ""]);
+    const progress = done.stdout.trimEnd().split("\n").slice(2);
+    expect(progress[0]).toMatch(/^\d+ of 31 slots moved, .* sent, .*\/s, .*/);
+    expect(progress.at(-1)).toMatch(/^31 slots moved in \d+s, [\d.]+ KiB sent$/);
+    expect((await watching).stdout).toMatch(/; \d+ slots on the move, .* sent, /);
+    const after = (await status()).sets.find(({ id }) => id === to!.id)!;
+    expect(after.slots).toEqual([
+      ...([
+        [0, 29],
+        [40, 40],
+        [512, 1023],
+      ] as [number, number][]),
+    ]);
+    const again = await runTool(move);
+    expect([again.status, again.stdout.split(":")[0]]).toEqual([0, "Nothing to move"]);
+
+    const back = await runTool(["cluster", "rebalance", "--json", ...entry]);
+    expect([back.status, back.stderr]).toEqual([0, ""]);
+    expect(JSON.parse(back.stdout)).toMatchObject({
+      plan: [{ source: to!.id, destination: from!.id, count: 31, slots: [[993, 1023]] }],
+      outcome: { state: "done", count: 31, left: [] },
+    });
+    const counts = (await status()).sets.map(({ slots }) =>
+      slots.reduce((sum, [first, end]) => sum + end - first + 1, 0),
+    );
+    expect(counts).toEqual([512, 512]);
+    expect((await runTool(["cluster", "moves", ...entry])).stdout).toBe(
+      "no slots are on the move\n",
+    );
+  });
+
+  test("cluster abort ends what has not been decided, and the slots stay", async () => {
+    const entry = portOf(cluster.nodes[1]!);
+    const [from, to] = (await status()).sets;
+    const share = ["--weight", `${from!.id.slice(0, 6)}=3`];
+    const begun = await runTool(["cluster", "rebalance", "--no-wait", ...share, ...entry]);
+    expect([begun.status, begun.stdout]).toEqual([0, expect.stringContaining("256 slots begin")]);
+    const open = await runTool(["cluster", "moves", "--json", ...entry]);
+    const moves = JSON.parse(open.stdout) as { id: string; source: string; slots: number[][] }[];
+    expect(moves.length).toBeGreaterThan(100);
+    expect(moves.every(({ source }) => source === to!.id)).toBe(true);
+    const nothing = await runTool(["cluster", "abort", "0000", ...entry]);
+    expect([nothing.status, nothing.stderr.split("\n")[0]]).toEqual([
+      ...[2, "dkv: there is no move 0000"],
+    ]);
+    // The last in the order of slots has not had its turn.
+    const last = moves.toSorted((a, b) => b.slots[0]![0]! - a.slots[0]![0]!);
+    const one = await runTool(["cluster", "abort", last[0]!.id, ...entry]);
+    expect([one.status, one.stdout]).toEqual([0, "1 move is off: the slots stay where they are\n"]);
+    const all = await runTool(["cluster", "abort", "all", ...entry]);
+    expect(all.stdout).toMatch(/^\d+ moves are off: /);
+    await until("no move is open", async () => {
+      const { stdout } = await runTool(["cluster", "moves", ...entry]);
+      return stdout === "no slots are on the move\n";
+    });
+    const planned = await runTool(["cluster", "rebalance", "--dry-run", ...share, ...entry]);
+    expect(planned.stdout).toMatch(/\n\d+ slots would move\.\n$/);
+    expect((await runTool(["cluster", "rebalance", ...entry])).status).toBe(0);
+  });
+
   test("cluster failover makes the named replica the writer", async () => {
     const [set] = (await status()).sets;
     const [writer, replica] = set!.nodes;

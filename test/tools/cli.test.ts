@@ -98,6 +98,11 @@ test("every tool has help with examples, and none of it needs a server", async (
       ["cluster", "watch"],
       ["cluster", "failover"],
       ["cluster", "forget"],
+      ["cluster", "move"],
+      ["cluster", "rebalance"],
+      ["cluster", "drain"],
+      ["cluster", "moves"],
+      ["cluster", "abort"],
     ],
   ];
   const results = await Promise.all(pages.map((words) => runTool([...words, "--help"])));
@@ -109,6 +114,8 @@ test("every tool has help with examples, and none of it needs a server", async (
   const whole = await runTool(["--help"]);
   for (const name of ["server", "cli", "cluster", "bench", "check"])
     expect(whole.stdout).toMatch(new RegExp(`^ {2}${name} `, "m"));
+  expect(whole.stdout).toMatch(/^Usage: dkv /m);
+  expect(whole.stdout).toMatch(/^ {2}dkv cluster status /m);
   const unknown = await runTool(["clustre"]);
   expect(unknown.status).toBe(1);
   expect(unknown.stderr).toContain("neither a command nor a configuration file 'clustre'");
