@@ -132,11 +132,18 @@ async function serve(config: Config, logger: RootLogger): Promise<void> {
   );
 }
 
+/** Output that goes nowhere ends a tool: silently when its reader has seen enough, as `head` has. */
+function endUnread(error: NodeJS.ErrnoException): never {
+  if (error.code !== "EPIPE") process.stderr.write(`dkv: cannot write: ${error.message}\n`);
+  process.exit(EXIT_FAILURE);
+}
+
 /** What follows is loaded only when it is asked for: a server has no use for it. */
 async function runTool(argv: readonly string[]): Promise<void> {
   const { runTool: run } = await import("./tools/run-tool.ts");
   const { toolEnvironment } = await import("./tool-environment.ts");
   const parts = { command: COMMAND, variables: process.env, random: Math.random };
+  process.stdout.on("error", endUnread);
   process.exitCode = await run(argv, toolEnvironment(parts));
 }
 

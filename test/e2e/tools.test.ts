@@ -1,7 +1,7 @@
 /** The tools against a real cluster of two sets, as operators and scripts use them; and the HTTP ports of its nodes. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type ClusterProcess, DkvCluster, until } from "../support/dkv-cluster.ts";
-import { runTool } from "../support/tool.ts";
+import { MAIN, runTool } from "../support/tool.ts";
 import { whyNoZookeeper } from "../support/zookeeper.ts";
 
 const MISSING = whyNoZookeeper();
@@ -116,6 +116,16 @@ describe.skipIf(MISSING !== "")("the tools and a cluster of two sets with three 
     expect(lines).toHaveLength(2);
     expect(lines[0]).toContain("cluster ok: 1024 of 1024 slots served");
     expect(lines[1]).toMatch(/commands\/s, .*\/s in, .*\/s out$/);
+  });
+
+  test("a reader that has seen enough ends a tool, and that is no error", async () => {
+    const watch = [process.execPath, MAIN, "cluster", "watch", "-n", "10"];
+    watch.push(...portOf(cluster.nodes[0]!));
+    const child = Bun.spawn(["sh", "-c", '"$@" | head -n 1', "sh", ...watch], {
+      ...{ stdout: "pipe", stderr: "pipe", timeout: 20_000, killSignal: "SIGKILL" },
+    });
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    expect([stdout.split("\n").length, stderr, child.signalCode]).toEqual([2, "", null]);
   });
 
   test("bench sends every command to its owner", async () => {

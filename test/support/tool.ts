@@ -2,7 +2,7 @@
 import { join } from "node:path";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-const MAIN = join(ROOT, "src", "main.ts");
+export const MAIN = join(ROOT, "src", "main.ts");
 const TOOL_MS_MAX = 60_000;
 
 export interface ToolResult {

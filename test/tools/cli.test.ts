@@ -4,11 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ManagedDkv } from "../support/managed-dkv.ts";
-import { runTool } from "../support/tool.ts";
+import { MAIN, runTool } from "../support/tool.ts";
 
 setDefaultTimeout(60_000);
 
-const MAIN = join(import.meta.dirname, "..", "..", "src", "main.ts");
 const REDIS_CLI = Bun.which("redis-cli");
 /** Every kind of reply, nested ones too. */
 const LINES = [
