@@ -51,7 +51,7 @@ function examples(environment: ToolEnvironment, lines: readonly string[]): strin
 function addMoveOptions(command: Command): Command {
   return addConnectionOptions(command)
     .option("-n, --dry-run", "print the plan, and do nothing")
-    .option("--wait", "follow until all slots have moved (default)", true)
+    .option("--wait", "follow until all slots have moved", true)
     .option("--no-wait", "return as soon as they begin to move")
     .option("-y, --yes", "do not ask")
     .option("--json", "plan and outcome as JSON, without progress");
@@ -119,8 +119,7 @@ function addRebalance(cluster: Command, environment: ToolEnvironment, keep: Keep
     .option(
       "--weight <set>=<n>",
       "share of a set beside the others, which have 1; may be given for several",
-      (text: string, before: readonly string[]) => [...before, text],
-      [],
+      (text: string, before: readonly string[] = []) => [...before, text],
     )
     .addHelpText(
       "after",
@@ -130,7 +129,7 @@ function addRebalance(cluster: Command, environment: ToolEnvironment, keep: Keep
       ])}`,
     );
   rebalance.action(async () => {
-    const weights = rebalance.opts<{ weight: string[] }>().weight.map(parseWeight);
+    const weights = (rebalance.opts<{ weight?: string[] }>().weight ?? []).map(parseWeight);
     const status = await runRequest(rebalance, environment, (picture) => ({
       words: [
         ...["CLUSTER", "REBALANCE"],
@@ -177,10 +176,9 @@ function addMoves(cluster: Command, environment: ToolEnvironment): void {
         stdout.write(`${JSON.stringify(openMovesJson(open, picture), null, 2)}\n`);
         return;
       }
-      if (open.length > 0) stdout.write(openMovesTable(open, picture, styleFor(stdout, variables)));
-      stdout.write(
-        open.length === 0 ? "no slots are on the move\n" : `${movesHead(picture, open.length)}\n`,
-      );
+      const table = openMovesTable(open, picture, styleFor(stdout, variables));
+      const text = `${movesHead(picture, open.length)}\n\n${table}`;
+      stdout.write(open.length === 0 ? "no slots are on the move\n" : text);
     });
   });
 }
