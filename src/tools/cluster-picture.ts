@@ -51,6 +51,9 @@ export interface ClusterPicture {
 }
 
 const NODE_MS = 2000;
+const GUIDE_MS = 5000;
+/** Some commands write many documents. */
+const ASK_MS = 60_000;
 const SECTIONS = "server clients memory stats replication keyspace dkv".split(" ");
 
 /** Fields of `id=…,lag_frames=…` lines of INFO dkv. */
@@ -81,20 +84,30 @@ export class ClusterCamera implements ClusterView {
   }
 
   async ask(words: Words): Promise<Buffer> {
-    return await (await this.#guide()).request(words);
+    const guide = await this.clientOf(this.#entry).catch((error) => this.#other(error));
+    return await guide.request(words, ASK_MS);
   }
 
+  /** By the node that was named, or when it says nothing by any other that is known. */
   async take(): Promise<ClusterPicture> {
-    const guide = await this.#guide();
-    const reply = await guide.request(["CLUSTER", "SHARDS"]);
+    try {
+      return await this.#takeBy(await this.clientOf(this.#entry));
+    } catch (error) {
+      return await this.#takeBy(this.#other(error));
+    }
+  }
+
+  async #takeBy(guide: RespClient): Promise<ClusterPicture> {
+    const reply = await guide.request(["CLUSTER", "SHARDS"], GUIDE_MS);
     if (errorOf(reply)?.includes("cluster support disabled") === true) {
       throw new ToolError("the server is not a node of a cluster", {
         hint: "A node is started with --cluster-enabled yes --zookeeper host:port.",
       });
     }
     const shards = listOf(reply);
-    const nodesText = textOf(await guide.request(["CLUSTER", "NODES"]));
-    const clusterInfo = infoFields(textOf(await guide.request(["CLUSTER", "INFO"])));
+    const nodesText = textOf(await guide.request(["CLUSTER", "NODES"], GUIDE_MS));
+    const info = textOf(await guide.request(["CLUSTER", "INFO"], GUIDE_MS));
+    const clusterInfo = infoFields(info);
     const epochs = epochsOf(nodesText);
     const sets = await Promise.all(shards.map((shard) => this.#set(shard, epochs)));
     const slotsServed = sets.filter(isServed).reduce((sum, set) => sum + slotCount(set.slots), 0);
@@ -121,15 +134,11 @@ export class ClusterCamera implements ClusterView {
     for (const client of this.#clients.values()) client.close();
   }
 
-  /** The node that was named, or when it is gone any other that is known. */
-  async #guide(): Promise<RespClient> {
-    try {
-      return await this.clientOf(this.#entry);
-    } catch (error) {
-      const other = [...this.#clients.values()].find((client) => !client.isClosed);
-      if (other === undefined) throw error;
-      return other;
-    }
+  /** A node that has answered before. Throws `error`, why the node that was named did not, when there is none. */
+  #other(error: unknown): RespClient {
+    const other = [...this.#clients.values()].find((client) => !client.isClosed);
+    if (other === undefined || !(error instanceof ToolError)) throw error;
+    return other;
   }
 
   async #set(shard: ReplyValue, epochs: ReadonlyMap<string, number>): Promise<SetPicture> {
@@ -160,20 +169,10 @@ export class ClusterCamera implements ClusterView {
 
   /** Empty when the node does not answer in time. */
   async #infoOf(node: ReadonlyMap<string, ReplyValue>): Promise<ReadonlyMap<string, string>> {
-    const late = Promise.withResolvers<ReadonlyMap<string, string>>();
-    const timer = this.#options.clock.after(NODE_MS, () => late.resolve(new Map()));
-    try {
-      return await Promise.race([this.#ask(node), late.promise]);
-    } finally {
-      timer.cancel();
-    }
-  }
-
-  async #ask(node: ReadonlyMap<string, ReplyValue>): Promise<ReadonlyMap<string, string>> {
     try {
       const address = { host: `${node.get("ip")}`, port: Number(node.get("port")) };
       const client = await this.clientOf(address);
-      return infoFields(textOf(await client.request(["INFO", ...SECTIONS])));
+      return infoFields(textOf(await client.request(["INFO", ...SECTIONS], NODE_MS)));
     } catch (error) {
       if (error instanceof ToolError) return new Map();
       throw error;

@@ -32,7 +32,7 @@ export async function failOver(
   }
   const client = await camera.clientOf(node);
   const startMs = clock.monotonicMs();
-  const error = errorOf(await client.request(["CLUSTER", "FAILOVER"]));
+  const error = errorOf(await client.request(["CLUSTER", "FAILOVER"], timeoutMs));
   if (error !== undefined)
     throw new ToolError(`${nodeName(node)} refuses: ${error}`, { exitCode: EXIT_FAILED });
   while (!(await isWriter(camera, node))) {

@@ -19,7 +19,7 @@ export interface ClientOptions {
   readonly password: string;
   /** RESP3. */
   readonly isNewProtocol?: boolean;
-  /** Milliseconds for the connection. */
+  /** Milliseconds for the connection, and for the password. */
   readonly connectMs?: number;
 }
 
@@ -79,13 +79,18 @@ export class RespClient {
     return this.#closed !== undefined;
   }
 
-  /** The bytes of the reply. Throws ToolError when the connection ends before it. */
-  request(words: Words): Promise<Buffer> {
+  /**
+   * The bytes of the reply. Throws ToolError when the connection ends before it; it does when `withinMs` have passed:
+   * a process that is stopped accepts connections, and says nothing.
+   */
+  request(words: Words, withinMs?: number): Promise<Buffer> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     const waiting = Promise.withResolvers<Buffer>();
     this.#waiting.push(waiting);
     this.#send(encodeWords(words));
-    return waiting.promise;
+    if (withinMs === undefined) return waiting.promise;
+    const timer = this.#options.clock.after(withinMs, () => this.#giveUp(withinMs));
+    return waiting.promise.finally(() => timer.cancel());
   }
 
   /** The replies to `count` requests that are encoded one behind the other. */
@@ -144,13 +149,13 @@ export class RespClient {
   }
 
   async #greet(): Promise<void> {
-    const { password, isNewProtocol } = this.#options;
+    const { password, isNewProtocol, connectMs = CONNECT_MS } = this.#options;
     const auth = password === "" ? [] : ["default", password];
     if (isNewProtocol === true) {
       const words = auth.length === 0 ? ["HELLO", "3"] : ["HELLO", "3", "AUTH", ...auth];
-      this.#refuse(errorOf(await this.request(words)));
+      this.#refuse(errorOf(await this.request(words, connectMs)));
     } else if (auth.length > 0) {
-      this.#refuse(errorOf(await this.request(["AUTH", ...auth])));
+      this.#refuse(errorOf(await this.request(["AUTH", ...auth], connectMs)));
     }
   }
 
@@ -194,6 +199,11 @@ export class RespClient {
       }
       this.#unsent.shift();
     }
+  }
+
+  #giveUp(afterMs: number): void {
+    this.#end(`${formatAddress(this.address)} has not answered for ${afterMs / 1000} s`);
+    this.#socket?.terminate();
   }
 
   #end(reason: string, hint = "What was asked may or may not have been done."): void {
