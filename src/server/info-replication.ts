@@ -174,13 +174,14 @@ function standingFields(cluster: ClusterContext): InfoField[] {
 function moveFields({ moves }: ClusterContext): InfoField[] {
   const progress = moves.progress();
   if (progress === undefined) return [];
-  const { away, waiting, importing, done, sentBytes, etaMs } = progress;
+  const { away, waiting, importing, done, sentBytes, frozenMsMax, etaMs } = progress;
   return [
     ["cluster_moves_away", away.length],
     ["cluster_moves_waiting", waiting],
     ["cluster_moves_here", importing],
     ["cluster_moves_done", done],
     ["cluster_moves_sent_bytes", sentBytes],
+    ["cluster_moves_frozen_ms_max", frozenMsMax],
     ["cluster_moves_eta_seconds", etaMs === undefined ? -1 : Math.ceil(etaMs / 1000)],
     ...away.map(({ slots, destination, phase, sentBytes: bytes }, at): InfoField => {
       const ranges = slots.map(({ start, end }) => `${start}-${end}`).join("+");

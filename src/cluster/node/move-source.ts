@@ -53,7 +53,10 @@ export class MoveSource {
   #isLooking = false;
   sentBytes = 0;
   readonly startedMs: number;
-  frozenMs = 0;
+  /** In this term. */
+  #frozenAtMs: number | undefined = undefined;
+  /** From the freeze until the destination was known to serve; undefined: this term has not seen both. */
+  frozenMs: number | undefined = undefined;
 
   constructor(options: MoveSourceOptions) {
     const { id, slots, destination, store, shell, isFrozen } = options;
@@ -95,6 +98,8 @@ export class MoveSource {
   }
 
   onStatus(status: DestinationStatus): void {
+    if (status.state === "over" && this.outcome === "flipped" && this.#frozenAtMs !== undefined)
+      this.frozenMs ??= this.#shell.clock.monotonicMs() - this.#frozenAtMs;
     if (!this.#isThrottled) this.#deliver({ type: "status", status });
   }
 
@@ -205,7 +210,7 @@ export class MoveSource {
   }
 
   async #freeze(): Promise<void> {
-    this.frozenMs = this.#shell.clock.monotonicMs();
+    this.#frozenAtMs = this.#shell.clock.monotonicMs();
     const index = await this.#store.slots.freeze(this.id, this.slots);
     if (await this.#shell.committed(index))
       this.#deliver({ type: "frozen", freeze: this.#freezeNow(index) });

@@ -61,6 +61,8 @@ export interface MoveProgress {
   /** Since this process started: moves away that have ended, and what was sent for them. */
   readonly done: number;
   readonly sentBytes: number;
+  /** The longest that slots of one of them waited. */
+  readonly frozenMsMax: number;
   /** Until none is left; undefined: nobody can say. */
   readonly etaMs: number | undefined;
   readonly away: readonly {
@@ -113,7 +115,7 @@ export class SlotMover {
   readonly #sources = new Map<string, MoveSource>();
   readonly #destinations = new Map<string, MoveDestination>();
   /** Moves away that have ended, in this process. */
-  readonly #done = { moves: 0, bytes: 0, ms: 0 };
+  readonly #done = { moves: 0, bytes: 0, ms: 0, frozenMsMax: 0 };
   #term: Term | undefined = undefined;
   #nextSendMs = 0;
   #ticks = 0;
@@ -213,11 +215,11 @@ export class SlotMover {
     ).length;
     const held = this.#term?.store.slots.moves.all ?? [];
     const left = waiting + this.#sources.size;
-    const { moves, bytes, ms } = this.#done;
+    const { moves, bytes, ms, frozenMsMax } = this.#done;
     // As many run at once as may.
     const etaMs = moves === 0 ? undefined : (left * ms) / moves / SOURCES_MAX;
     return {
-      ...{ waiting, done: moves, sentBytes: bytes, etaMs: left === 0 ? 0 : etaMs },
+      ...{ waiting, done: moves, sentBytes: bytes, frozenMsMax, etaMs: left === 0 ? 0 : etaMs },
       importing: held.filter(({ kind }) => kind === "importing").length,
       away: [...this.#sources.values()].map(({ slots, destination, phase, sentBytes }) => ({
         ...{ slots, destination, phase, sentBytes },
@@ -350,8 +352,10 @@ export class SlotMover {
     this.#done.moves++;
     this.#done.bytes += bytes;
     this.#done.ms += ms;
+    const frozenMs = source.frozenMs === undefined ? undefined : Math.round(source.frozenMs);
+    this.#done.frozenMsMax = Math.max(this.#done.frozenMsMax, frozenMs ?? 0);
     const text = outcome === "flipped" ? "slots have moved away" : "slots stay: their move is off";
-    logger.info({ move: id, slots, bytes, ms }, text);
+    logger.info({ move: id, slots, bytes, ms, frozenMs }, text);
     source.stop();
     this.#sources.delete(source.id);
     this.#look();
