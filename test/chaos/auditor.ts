@@ -4,6 +4,7 @@
  */
 import type { ReplyValue } from "../support/raw-connection.ts";
 import { RespSocket } from "./clients/resp-socket.ts";
+import { hasSlot } from "./cluster-view.ts";
 import { AUDITOR } from "./findings.ts";
 import type { Lab } from "./lab.ts";
 import type { OperationRecord } from "./operation-record.ts";
@@ -17,6 +18,13 @@ const REPLY_MS_MAX = 5000;
 const READ_MS_MAX = 30_000;
 const EQUAL_MS_MAX = 15_000;
 
+interface Reading {
+  readonly records: readonly OperationRecord[];
+  readonly left: readonly string[];
+  /** The last one. */
+  readonly problem: unknown;
+}
+
 export class Auditor {
   readonly #lab: Lab;
 
@@ -27,19 +35,24 @@ export class Auditor {
   /** Which of the lab's sets has the key. */
   setOf(key: string): number {
     const slot = this.#lab.target.slotOf(key);
-    return this.#lab.sets.findIndex(
-      ({ firstSlot, lastSlot }) => firstSlot <= slot && slot <= lastSlot,
-    );
+    return this.#lab.sets.findIndex((set) => hasSlot(set, slot));
   }
 
-  /** Reads `keys` at their writers. REQUIRES: the cluster is whole. */
+  /** Reads `keys` at their writers. REQUIRES: the cluster is whole; slots may be moving. */
   async read(keys: readonly string[]): Promise<OperationRecord[]> {
     const records: OperationRecord[] = [];
-    for (const [index, own] of this.#bySet(keys).entries()) {
-      for (let from = 0; from < own.length; from += BATCH)
-        records.push(...(await this.#readBatch(index, own.slice(from, from + BATCH))));
+    let left = keys;
+    let deadline = performance.now() + READ_MS_MAX;
+    for (;;) {
+      const found = await this.#readOnce(left);
+      records.push(...found.records);
+      if (found.left.length === 0) return records;
+      if (found.records.length > 0) deadline = performance.now() + READ_MS_MAX;
+      if (performance.now() > deadline) throw new Error(`no answer: ${found.problem}`);
+      left = found.left;
+      await Bun.sleep(100);
+      await this.#lab.look();
     }
-    return records;
   }
 
   /** Complaints about replicas that do not have what their writer has. REQUIRES: nobody writes. */
@@ -58,32 +71,65 @@ export class Auditor {
 
   #bySet(keys: readonly string[]): string[][] {
     const bySet: string[][] = this.#lab.sets.map(() => []);
-    for (const key of keys) bySet[this.setOf(key)]!.push(key);
+    for (const key of keys) bySet[this.setOf(key)]?.push(key);
     return bySet;
   }
 
-  async #readBatch(set: number, keys: readonly string[]): Promise<OperationRecord[]> {
-    const deadline = performance.now() + READ_MS_MAX;
-    for (;;) {
-      const callMicros = sharedMicros();
-      try {
-        const { writer } = await this.#lab.membersOf(this.#lab.sets[set]!);
-        const values = await readAt(writer, keys, "READWRITE");
-        const returnMicros = sharedMicros();
-        return keys.map((key, index) => ({
-          ...{ client: AUDITOR, key, call: READ, outcome: "ok", callMicros, returnMicros },
-          result: resultOf({ key, call: READ }, values[index]!),
-        }));
-      } catch (error) {
-        if (performance.now() > deadline) throw error;
-        await Bun.sleep(100);
+  /** What can be read now; the keys that cannot are left. */
+  async #readOnce(keys: readonly string[]): Promise<Reading> {
+    const records: OperationRecord[] = [];
+    const left = keys.filter((key) => this.setOf(key) < 0);
+    let problem: unknown = "nobody has the slot";
+    for (const [index, own] of this.#bySet(keys).entries()) {
+      for (let from = 0; from < own.length; from += BATCH) {
+        const batch = own.slice(from, from + BATCH);
+        try {
+          const found = await this.#readBatch(index, batch);
+          records.push(...found);
+          const read = new Set(found.map(({ key }) => key));
+          left.push(...batch.filter((key) => !read.has(key)));
+        } catch (error) {
+          problem = error;
+          left.push(...batch);
+        }
       }
     }
+    return { records, left, problem };
   }
+
+  /** Without those that the writer sends elsewhere, or has no answer for. */
+  async #readBatch(set: number, keys: readonly string[]): Promise<OperationRecord[]> {
+    const { writer } = await this.#lab.membersOf(this.#lab.sets[set]!);
+    const callMicros = sharedMicros();
+    const values = await answersAt(writer, keys, "READWRITE");
+    const returnMicros = sharedMicros();
+    return keys.flatMap((key, index): OperationRecord[] => {
+      const value = values[index]!;
+      if (isError(value)) return [];
+      const result = resultOf({ key, call: READ }, value);
+      const what = { client: AUDITOR, key, call: READ, callMicros, returnMicros };
+      return [{ ...what, outcome: "ok", result }];
+    });
+  }
+}
+
+function isError(value: ReplyValue): boolean {
+  return typeof value === "string" && value.startsWith("-");
 }
 
 /** Throws unless every reply is a value. */
 async function readAt(
+  node: LabNode,
+  keys: readonly string[],
+  mode: "READWRITE" | "READONLY",
+): Promise<ReplyValue[]> {
+  const values = await answersAt(node, keys, mode);
+  const failed = values.find(isError);
+  if (failed !== undefined) throw new Error(`${node.host} answered ${failed}`);
+  return values;
+}
+
+async function answersAt(
   node: LabNode,
   keys: readonly string[],
   mode: "READWRITE" | "READONLY",
@@ -96,8 +142,6 @@ async function readAt(
       const batch = keys.slice(from, from + BATCH);
       values.push(...(await Promise.all(batch.map((key) => socket.call(["GET", key])))));
     }
-    const failed = values.find((value) => typeof value === "string" && value.startsWith("-"));
-    if (failed !== undefined) throw new Error(`${node.host} answered ${failed}`);
     return values;
   } finally {
     socket.close();

@@ -8,6 +8,7 @@
 import { SimRandom } from "../sim/random.ts";
 import { Auditor } from "./auditor.ts";
 import { Availability } from "./availability.ts";
+import { ballast } from "./ballast.ts";
 import { whyNoDiskErrors } from "./disk-faults.ts";
 import { DkvTarget } from "./dkv-target.ts";
 import { FailoverMonitor } from "./failover-monitor.ts";
@@ -17,9 +18,12 @@ import { FaultImpossible, Lab } from "./lab.ts";
 import { CLIENT_HOSTS, LabClients } from "./lab-clients.ts";
 import { LabNetwork } from "./lab-network.ts";
 import { zookeeperHosts } from "./lab-zookeeper.ts";
+import { auditCounts, auditDocuments } from "./move-audit.ts";
+import { MOVE_FAULTS } from "./move-faults.ts";
 import { RecordedHistory } from "./recorded-history.ts";
 import { RedisTarget } from "./redis-target.ts";
 import { sharedMicros } from "./shared-clock.ts";
+import { type Interruption, SlotMoves } from "./slot-moves.ts";
 import type { TargetName } from "./target.ts";
 import { judge, type Verdict } from "./verdict.ts";
 import { generationOf, TAGS } from "./workload.ts";
@@ -28,13 +32,15 @@ export interface CampaignOptions {
   readonly target: TargetName;
   readonly seed: number;
   readonly minutes: number;
+  /** So many moves of slots under way are interrupted, and then it ends, whatever the time. */
+  readonly moves: number | undefined;
   readonly sets: number;
   readonly nodesPerSet: number;
   readonly writeQuorum: number;
   readonly coordinators: 1 | 3;
   /** Operations a second of all clients. */
   readonly rate: number;
-  /** Names of faults: chosen among these; or, with `once`, each of them in this order, and then the end. */
+  /** Names of faults: chosen among these; or, with `once`, each of them in this order, and then the end, without `moves`. */
   readonly faults: readonly string[];
   readonly once: boolean;
   /** How likely a second fault comes while the first one lasts. */
@@ -59,10 +65,17 @@ export interface CampaignResult {
   readonly history: RecordedHistory;
   readonly faults: readonly FaultRun[];
   readonly failovers: number;
+  /** Undefined: slots stayed where they were. */
+  readonly moves: MovesResult | undefined;
   readonly availability: Availability;
   /** The cluster did not do what it must, apart from what clients saw. */
   readonly failures: readonly string[];
   readonly seconds: number;
+}
+
+export interface MovesResult {
+  readonly count: number;
+  readonly interruptions: readonly Interruption[];
 }
 
 const CLIENT_TIMEOUT_MS = 2000;
@@ -78,6 +91,11 @@ const OVERLAP_MS = [0, 3000] as const;
 /** Clients that have just started take their time. */
 const FIRST_ANSWERS = 200;
 const FIRST_MS_MAX = 30_000;
+/** A fault may come when the last move has just been decided. */
+const ATTEMPTS_PER_MOVE = 2;
+
+const ALL_TAGS: readonly number[] = Array.from({ length: TAGS }, (_, tag) => tag);
+const ALL_FAULTS = [...FAULTS, ...MOVE_FAULTS];
 
 export class Campaign {
   readonly #options: CampaignOptions;
@@ -96,7 +114,7 @@ export class Campaign {
   constructor(options: CampaignOptions) {
     this.#options = options;
     this.#random = new SimRandom(options.seed);
-    this.#chosen = options.faults.map((name) => FAULTS.find((fault) => fault.name === name)!);
+    this.#chosen = options.faults.map((name) => ALL_FAULTS.find((fault) => fault.name === name)!);
     const { sets, nodesPerSet, target: name, coordinators } = options;
     const nodes = Array.from({ length: sets * nodesPerSet }, (_, index) => `n${index + 1}`);
     const others = name === "dkv" ? zookeeperHosts(coordinators) : [];
@@ -114,11 +132,13 @@ export class Campaign {
     await this.#lab.target.start();
     await this.#lab.untilWhole();
     say(`${this.#options.target} is whole after ${this.#elapsed()} s`);
+    if (this.#options.moves !== undefined) await this.#startMoves();
     const monitor = new FailoverMonitor(this.#lab.target.nodes);
     const clients = this.#startClients();
     await this.#untilBusy();
     await this.#torment();
     await Bun.sleep(this.#random.between(...CALM_MS));
+    await this.#endMoves();
     await clients.stop();
     if (this.#failures.length === 0) await this.#readAll();
     await monitor.stop();
@@ -130,6 +150,7 @@ export class Campaign {
       history: this.#history,
       faults: this.#faults,
       failovers: monitor.count,
+      moves: this.#lab.moves,
       availability: this.#availability,
       failures: this.#failures,
       seconds: this.#elapsed(),
@@ -146,7 +167,7 @@ export class Campaign {
       ...{ seed, rate, timeoutMs: CLIENT_TIMEOUT_MS },
       ...{ startMicros: sharedMicros(), generationMs: GENERATION_MS },
       nodes: this.#lab.target.nodes.map(({ address }) => address),
-      tagSets: this.#tagSets(),
+      tagSets: this.#lab.moves === undefined ? this.#tagSets() : [ALL_TAGS],
     };
     return new LabClients(this.#lab.network, plan, (record) => {
       this.#history.add(record);
@@ -164,22 +185,54 @@ export class Campaign {
   }
 
   /** The tags of each replica set, and all of them. */
-  #tagSets(): number[][] {
-    const all = Array.from({ length: TAGS }, (_, tag) => tag);
+  #tagSets(): (readonly number[])[] {
     const bySet = this.#lab.sets.map((_, set) =>
-      all.filter((tag) => this.#auditor.setOf(`{t${tag}}`) === set),
+      ALL_TAGS.filter((tag) => this.#auditor.setOf(`{t${tag}}`) === set),
     );
-    return [...bySet, all];
+    return [...bySet, ALL_TAGS];
   }
 
-  /** Fault after fault, until the time is over or something is wrong. */
+  async #startMoves(): Promise<void> {
+    for (const record of await ballast(this.#lab.target.nodes[0]!)) this.#history.add(record);
+    this.#lab.moves = await SlotMoves.start(this.#lab);
+  }
+
+  /** While clients go on. */
+  async #endMoves(): Promise<void> {
+    const { moves, target } = this.#lab;
+    if (moves === undefined) return;
+    try {
+      await moves.stop();
+      await this.#lab.untilWhole();
+      this.#failures.push(...(await auditDocuments(target.coordination!.address)));
+    } catch (error) {
+      this.#failures.push(`moves of slots: ${error instanceof Error ? error.message : error}`);
+    }
+    const hits = moves.interruptions.length;
+    const wanted = this.#options.moves!;
+    if (hits < wanted) this.#failures.push(`${hits} moves were interrupted, not ${wanted}`);
+  }
+
+  /** Whether there is another fault after `count`. */
+  #goesOn(count: number): boolean {
+    const { minutes, moves, once } = this.#options;
+    if (moves !== undefined) {
+      const isDone = this.#lab.moves!.interruptions.length >= moves;
+      return !isDone && count < moves * ATTEMPTS_PER_MOVE;
+    }
+    if (once) return count < this.#chosen.length;
+    return sharedMicros() < this.#startMicros + minutes * 60e6;
+  }
+
+  /** Fault after fault, until there were enough or something is wrong. */
   async #torment(): Promise<void> {
-    const { minutes, once } = this.#options;
+    const { once } = this.#options;
     const chosen = this.#chosen;
-    const endMicros = this.#startMicros + minutes * 60e6;
-    for (let i = 0; once ? i < chosen.length : sharedMicros() < endMicros; i++) {
+    for (let i = 0; this.#goesOn(i); i++) {
       const weights = chosen.map(({ weight }) => weight);
-      await this.#inflict(once ? chosen[i]! : chosen[this.#random.weighted(weights)]!);
+      await this.#inflict(
+        once ? chosen[i % chosen.length]! : chosen[this.#random.weighted(weights)]!,
+      );
       if (this.#failures.length > 0) return;
       if (this.#missing.size > 0 && !this.#options.goesOn) return;
       await Bun.sleep(this.#random.between(...CALM_MS));
@@ -252,11 +305,18 @@ export class Campaign {
     const keys = [...this.#history.keys.keys()];
     for (const record of await this.#auditor.read(keys)) this.#history.add(record);
     this.#failures.push(...(await this.#auditor.compareReplicas(keys)));
+    if (this.#lab.moves !== undefined)
+      this.#failures.push(...(await auditCounts(this.#lab, this.#history)));
   }
 }
 
 /** Names of the faults that a target can be given here; says why when there are fewer than there could be. */
-export function faultsFor(target: TargetName, say: (line: string) => void): string[] {
+export function faultsFor(
+  target: TargetName,
+  hasMoves: boolean,
+  say: (line: string) => void,
+): string[] {
+  if (hasMoves) return MOVE_FAULTS.map(({ name }) => name);
   const why = whyNoDiskErrors();
   const possible = FAULTS.filter(({ on }) => on.includes(target));
   if (why === "" || target !== "dkv") return possible.map(({ name }) => name);

@@ -14,8 +14,8 @@ export interface NodeRole {
 }
 
 export interface ReplicaSet {
-  readonly firstSlot: number;
-  readonly lastSlot: number;
+  /** First and last, as CLUSTER SLOTS counts; ascending. */
+  readonly ranges: readonly (readonly [first: number, last: number])[];
   /** By the map that was read: its writer first. */
   readonly nodes: readonly LabNode[];
 }
@@ -42,16 +42,31 @@ export function rolesOf(target: Target): Promise<NodeRole[]> {
   return Promise.all(target.nodes.map(roleOf));
 }
 
-/** The sets in order of their slots, as `node` sees them. Throws when it does not answer. */
+/** The sets that have slots, as `node` sees them, in an order that stays when slots move. Throws when it does not answer. */
 export async function setsSeenBy(node: LabNode, target: Target): Promise<ReplicaSet[]> {
   const reply = await command(node, "CLUSTER", "SLOTS");
   if (!Array.isArray(reply)) throw new Error(`CLUSTER SLOTS answered ${JSON.stringify(reply)}`);
-  const sets = reply.map(([first, last, ...nodes]: [number, number, ...[string, number][]]) => ({
-    firstSlot: first,
-    lastSlot: last,
-    nodes: nodes.flatMap(([host, port]) =>
-      target.nodes.filter(({ address }) => address.host === host && address.port === port),
-    ),
-  }));
-  return sets.sort((a, b) => a.firstSlot - b.firstSlot);
+  const entries = reply as [number, number, ...[string, number][]][];
+  const parts = entries
+    .sort((a, b) => a[0] - b[0])
+    .map(([first, last, ...nodes]) => ({
+      range: [first, last] as const,
+      nodes: nodes.flatMap(([host, port]) =>
+        target.nodes.filter(({ address }) => address.host === host && address.port === port),
+      ),
+    }));
+  return [...Map.groupBy(parts, ({ nodes }) => hostsOf(nodes))]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, own]) => ({ ranges: own.map(({ range }) => range), nodes: own[0]!.nodes }));
+}
+
+function hostsOf(nodes: readonly LabNode[]): string {
+  return nodes
+    .map(({ host }) => host)
+    .sort()
+    .join(" ");
+}
+
+export function hasSlot({ ranges }: ReplicaSet, slot: number): boolean {
+  return ranges.some(([first, last]) => first <= slot && slot <= last);
 }

@@ -13,6 +13,8 @@ const PORT = 7000;
 const PEER_PORT = 17_000;
 const SESSION_MS = 3000;
 const FORM_MS_MAX = 90_000;
+/** Slow, so that slots are on the move for some time. */
+const MOVE_RATE = "512kb";
 const SMALL = [
   ...["--maxmemory", "256mb", "--engine-segment-bytes", "1mb"],
   ...["--engine-segment-pool-percent", "2", "--engine-table-bytes", "1mb"],
@@ -56,7 +58,7 @@ export class DkvTarget implements Target {
       "protected-mode": "no",
       dir: node.directory,
       "cluster-enabled": "yes",
-      zookeeper: `${this.coordination.connectString}/chaos`,
+      zookeeper: this.coordination.address,
       "peer-port": `${PEER_PORT}`,
       "replication-factor": `${nodesPerSet}`,
       "write-quorum": `${writeQuorum}`,
@@ -65,6 +67,7 @@ export class DkvTarget implements Target {
       "cluster-secret": "no secret in a laboratory",
       "cluster-zookeeper-session-timeout": `${SESSION_MS}`,
       "cluster-redirect": "auto",
+      "cluster-move-rate": MOVE_RATE,
     };
     const words = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
     const program = [process.execPath, MAIN, ...words, ...SMALL];

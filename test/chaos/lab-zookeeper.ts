@@ -23,16 +23,25 @@ export class LabZookeeper implements Coordination {
     });
   }
 
-  /** As clients name it. */
-  get connectString(): string {
-    return this.#servers.map(({ place, clientPort }) => `${place.address}:${clientPort}`).join(",");
+  get address(): string {
+    const servers = this.#servers.map(({ place, clientPort }) => `${place.address}:${clientPort}`);
+    return `${servers.join()}/chaos`;
   }
 
   async kill(): Promise<void> {
     await Promise.all(this.#servers.map((server) => server.kill()));
   }
 
+  async killServer(at: number): Promise<void> {
+    await this.#servers[at]!.kill();
+  }
+
+  pauseServer(at: number): void {
+    this.#servers[at]!.pause();
+  }
+
   async restart(): Promise<void> {
+    for (const server of this.#servers) server.go();
     for (const server of this.#servers) if (!server.isRunning) server.launch();
     for (const server of this.#servers) await untilServing(server);
   }

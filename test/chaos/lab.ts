@@ -10,6 +10,7 @@ import {
   setsSeenBy,
 } from "./cluster-view.ts";
 import type { Cut, LabNetwork } from "./lab-network.ts";
+import type { SlotMoves } from "./slot-moves.ts";
 import type { LabNode, Target } from "./target.ts";
 
 const SERVING_MS_MAX = 90_000;
@@ -32,6 +33,8 @@ export class Lab {
   readonly network: LabNetwork;
   readonly random: SimRandom;
   readonly #options: LabOptions;
+  /** Slots that move all the time, if they do. */
+  moves: SlotMoves | undefined = undefined;
   #sets: readonly ReplicaSet[] = [];
   #cutCount = 0;
 
@@ -42,7 +45,7 @@ export class Lab {
     this.#options = options;
   }
 
-  /** As of the last untilWhole(). */
+  /** As of the last untilWhole() or look(). */
   get sets(): readonly ReplicaSet[] {
     return this.#sets;
   }
@@ -60,7 +63,7 @@ export class Lab {
       if (writer !== undefined)
         return { writer, replicas: set.nodes.filter((node) => node !== writer) };
       if (performance.now() > deadline)
-        throw new FaultImpossible(`no writer of slots from ${set.firstSlot}`);
+        throw new FaultImpossible(`no writer of ${textOf([set], true)}`);
       await Bun.sleep(POLL_MS);
     }
   }
@@ -119,6 +122,16 @@ export class Lab {
     }
   }
 
+  /** Which slots each set has now, as somebody sees it who sees all sets. */
+  async look(): Promise<void> {
+    for (const node of this.target.nodes) {
+      const sets = await setsSeenBy(node, this.target).catch(() => []);
+      if (sets.length !== this.#options.sets) continue;
+      this.#sets = sets;
+      return;
+    }
+  }
+
   /** Resolves once every set has its writer and all its replicas follow; throws with who is what when that takes too long. */
   async untilWhole(): Promise<void> {
     const deadline = performance.now() + SERVING_MS_MAX;
@@ -148,28 +161,32 @@ export class Lab {
     );
   }
 
-  /** The sets if all nodes see the same; undefined when they do not, or do not answer. */
+  /** The sets if all nodes see the same; undefined when they do not, or do not answer. While slots move, not their slots. */
   async #agreedSets(): Promise<ReplicaSet[] | undefined> {
     const views = await Promise.all(
       this.target.nodes.map((node) => setsSeenBy(node, this.target).catch(() => undefined)),
     );
     const [first, ...others] = views;
     if (first === undefined || first.length !== this.#options.sets) return undefined;
-    const text = textOf(first);
-    return others.every((view) => view !== undefined && textOf(view) === text) ? first : undefined;
+    const isResting = this.moves?.isMoving !== true;
+    const text = textOf(first, isResting);
+    const isSame = (view: ReplicaSet[] | undefined): boolean =>
+      view !== undefined && textOf(view, isResting) === text;
+    return others.every(isSame) ? first : undefined;
   }
 }
 
-function textOf(sets: readonly ReplicaSet[]): string {
+function textOf(sets: readonly ReplicaSet[], hasSlots: boolean): string {
   return sets
-    .map(({ firstSlot, nodes }) => {
+    .map(({ ranges, nodes }) => {
       const [writer, ...replicas] = nodes.map(({ host }) => host);
-      return `${firstSlot}: ${writer} ${replicas.sort().join(" ")}`;
+      const slots = hasSlots ? `${ranges.map((range) => range.join("-")).join()}: ` : "";
+      return `${slots}${writer} ${replicas.sort().join(" ")}`;
     })
     .join("; ");
 }
 
 function describe(roles: readonly NodeRole[], sets: readonly ReplicaSet[] | undefined): string {
   const lines = roles.map(({ node, role, links }) => `${node.host} ${role} links ${links}`);
-  return [...lines, sets === undefined ? "the nodes' maps differ" : textOf(sets)].join("\n");
+  return [...lines, sets === undefined ? "the nodes' maps differ" : textOf(sets, true)].join("\n");
 }

@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- --minutes 10 [--target redis] [--seed 7] …`: real processes in network namespaces, real faults, real
+ * `npm run chaos -- --minutes 10 [--target redis] [--seed 7] …`, or `--moves 50` in the place of minutes: real processes in network namespaces, real faults, real
  * clients, and a judgement on what the clients saw. Exits with 0 when there was nothing wrong, with 1 when there was
  * (the seed, the histories of the keys and the nodes' logs are then named), and with 2 when it cannot run.
  */
@@ -20,6 +20,8 @@ const COLUMNS = 200;
 const { values } = parseArgs({
   options: {
     minutes: { type: "string", default: "2" },
+    /** Slots move all the time, and faults come until so many moves were interrupted. */
+    moves: { type: "string" },
     target: { type: "string", default: "dkv" },
     seed: { type: "string", default: `${Date.now() % 1_000_000}` },
     sets: { type: "string", default: "3" },
@@ -58,7 +60,9 @@ function whyNot(target: TargetName): string {
 }
 
 function optionsOf(target: TargetName, directory: string): CampaignOptions {
-  const known = faultsFor(target, say);
+  const moves = values.moves === undefined ? undefined : Number(values.moves);
+  if (moves !== undefined && target !== "dkv") refuse(`slots of ${target} are not moved`);
+  const known = faultsFor(target, moves !== undefined, say);
   const faults = values.faults?.split(",") ?? known;
   const strange = faults.filter((name) => !known.includes(name));
   if (strange.length > 0) refuse(`no fault ${strange.join()}; there are ${known.join(", ")}`);
@@ -66,13 +70,14 @@ function optionsOf(target: TargetName, directory: string): CampaignOptions {
     ...{ target, directory, faults, say },
     seed: Number(values.seed),
     minutes: Number(values.minutes),
+    moves,
     sets: Number(values.sets),
     nodesPerSet: Number(values.nodes ?? (target === "dkv" ? 3 : 2)),
     writeQuorum: Number(values.quorum),
     coordinators: values.zookeepers === "1" ? 1 : 3,
     rate: Number(values.rate),
     once: values.once,
-    overlap: Number(values.overlap),
+    overlap: moves === undefined ? Number(values.overlap) : 0,
     // A control is there to be counted; of what must not happen the first time is the one to look at.
     goesOn: target === "redis",
   };

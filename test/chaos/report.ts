@@ -1,7 +1,7 @@
 /** What a campaign found, as a table for people and as JSON for programs. */
 import Table from "cli-table3";
 import { msOf, type Outage } from "./availability.ts";
-import type { CampaignOptions, CampaignResult, FaultRun } from "./campaign.ts";
+import type { CampaignOptions, CampaignResult, FaultRun, MovesResult } from "./campaign.ts";
 
 export interface Report {
   readonly target: string;
@@ -16,6 +16,8 @@ export interface Report {
   readonly errors: Record<string, number>;
   readonly faults: Record<string, FaultSummary>;
   readonly failovers: number;
+  /** Undefined: slots stayed where they were. */
+  readonly moves: MovesSummary | undefined;
   readonly outages: number;
   readonly outageMsMax: number;
   readonly outageMsSum: number;
@@ -27,6 +29,14 @@ export interface Report {
   readonly inexplicable: number;
   readonly undecided: number;
   readonly failures: readonly string[];
+}
+
+export interface MovesSummary {
+  /** That somebody has seen. */
+  readonly count: number;
+  readonly interrupted: number;
+  /** Interrupted moves by fault, and by the state that they were in. */
+  readonly byKind: Record<string, Record<string, number>>;
 }
 
 export interface FaultSummary {
@@ -51,6 +61,7 @@ export function summarize(options: CampaignOptions, result: CampaignResult): Rep
     errors: Object.fromEntries(history.errors),
     faults: summarizeFaults(result),
     failovers,
+    moves: result.moves === undefined ? undefined : summarizeMoves(result.moves),
     outages: outages.length,
     outageMsMax: longestOf(outages),
     outageMsSum: Math.round(outages.reduce((sum, outage) => sum + msOf(outage), 0)),
@@ -63,6 +74,15 @@ export function summarize(options: CampaignOptions, result: CampaignResult): Rep
     undecided: verdict.undecided,
     failures: [...failures, ...(faults.length === 0 ? ["no fault was inflicted"] : [])],
   };
+}
+
+function summarizeMoves({ count, interruptions }: MovesResult): MovesSummary {
+  const byKind: Record<string, Record<string, number>> = {};
+  for (const { kind, state } of interruptions) {
+    byKind[kind] ??= {};
+    byKind[kind][state] = (byKind[kind][state] ?? 0) + 1;
+  }
+  return { count, interrupted: interruptions.length, byKind };
 }
 
 function longestOf(outages: readonly Outage[]): number {
@@ -135,7 +155,18 @@ export function textOf(report: Report): string {
   return [
     `${target}, ${sets} sets of ${nodesPerSet}, ${seconds} s, seed ${seed}`,
     tableOf(["", ""], rows),
+    ...(report.moves === undefined ? [] : [textOfMoves(report.moves)]),
     tableOf(["fault", "times", "writes lost", "longest outage, ms", "whole again, ms"], faults),
     tableOf(["what clients were told", "times"], errors),
   ].join("\n");
+}
+
+function textOfMoves({ count, interrupted, byKind }: MovesSummary): string {
+  const states = ["MIGRATING", "FREEZING"];
+  const rows = Object.entries(byKind).map(([kind, own]) => [
+    kind,
+    ...states.map((state) => own[state] ?? 0),
+  ]);
+  const head = `${count} moves of slots, ${interrupted} interruptions, by the state of the move`;
+  return `${head}\n${tableOf(["interrupted by", ...states], rows)}`;
 }

@@ -19,8 +19,12 @@ export interface LabNode {
 /** Servers that the nodes agree with each other by, if the target has any. */
 export interface Coordination {
   readonly hosts: readonly string[];
+  /** As nodes are told of it. */
+  readonly address: string;
   kill(): Promise<void>;
-  /** Starts those that do not run; resolves once they serve. */
+  killServer(at: number): Promise<void>;
+  pauseServer(at: number): void;
+  /** Starts those that do not run, wakes those that are paused; resolves once they serve. */
   restart(): Promise<void>;
   /** As its logs end. */
   readonly lastWords: string;
