@@ -4,7 +4,7 @@
  *
  *     unit ──► lane (session, slot) ──► frame (node, turn) ──► Forwarder ──► settle ─┬─ reply ──► the client
  *                  ▲                                                                 └─ refused
- *                  └── all of the lane settled: the refused ones again, in their order, by a newer topology ◄┘
+ *                  └── all of the lane settled: the refused ones again, in their order, to the owner by then ◄┘
  *
  * A lane keeps the order of one client's commands for one slot. Once it has been sent nothing joins it: who comes
  * later waits for its end.
@@ -19,7 +19,7 @@ import type { TopologyNode, TopologySet } from "../cluster/topology.ts";
 import type { Forwarder, ForwardOutcome, ForwardUnit } from "./forwarder.ts";
 import type { Session } from "./session.ts";
 
-/** After each refusal a newer topology is waited for, twice as long each time: 3 s in all. */
+/** After each refusal another owner is waited for, twice as long each time: 3 s in all. */
 const ATTEMPTS_MAX = 6;
 const FIRST_WAIT_MS = 50;
 
@@ -53,8 +53,8 @@ export class Lane {
   /** Units that have not been settled. */
   open = 0;
   attempts = 0;
-  /** Version of the topology by which it was sent. */
-  version = 0;
+  /** To whom it was sent, as the topology had it. */
+  owner = "";
   readonly refused: Unit[] = [];
   readonly #waiters: (() => void)[] = [];
 
@@ -177,8 +177,14 @@ export class Forwarding {
   }
 
   #enlist(lane: Lane): void {
-    lane.version = this.#parts.topology.value.version;
+    lane.owner = this.#ownerOf(lane);
     this.#lanes.push(lane);
+  }
+
+  /** Who has the lane's slot now, in words that change when that does. */
+  #ownerOf({ slot }: Lane): string {
+    const set = this.#parts.topology.value.ownerOf(slot);
+    return set === undefined ? "" : `${set.id} ${set.epoch} ${set.writer?.id}`;
   }
 
   #put(lane: Lane, unit: Unit, set: TopologySet): void {
@@ -238,7 +244,7 @@ export class Forwarding {
     lane.end();
   }
 
-  /** Sends what was refused once the topology is newer than the one by which it was sent, or some time has passed. */
+  /** Sends what was refused once the slot has another owner than the one it was sent to, or some time has passed. */
   #sendAgain(session: Session, lane: Lane): void {
     const { clock, topology } = this.#parts;
     const waitMs = FIRST_WAIT_MS * 2 ** lane.attempts;
@@ -256,7 +262,7 @@ export class Forwarding {
       this.#enlist(lane);
       for (const unit of lane.refused.splice(0)) this.#put(lane, unit, set);
     };
-    if (topology.value.version > lane.version) {
+    if (this.#ownerOf(lane) !== lane.owner) {
       again();
       return;
     }
@@ -266,7 +272,10 @@ export class Forwarding {
       again();
     };
     const timer = clock.after(waitMs, goOn);
-    const unsubscribe = topology.onChange(goOn);
+    // While many slots move, most changes say nothing new of this one.
+    const unsubscribe = topology.onChange(() => {
+      if (this.#ownerOf(lane) !== lane.owner) goOn();
+    });
   }
 
   #giveUp(session: Session, lane: Lane): void {

@@ -42,6 +42,19 @@ describe.each(["memory", "sockets"] as const)("over %s:", (kind) => {
       cluster.move([slot], 1);
     });
 
+    test("while other slots move, a refused command is sent again for no shorter time", async () => {
+      const connection = await named();
+      const other = slotOfKey(cluster.keyOf(0, 1));
+      cluster.links.modes.set(cluster.writer(1).id, "refuse");
+      const reply = ask(connection, `SET ${there} 1`);
+      for (let i = 0; i < 30; i++) {
+        cluster.move([other], i % 2 === 0 ? 1 : 0);
+        await Bun.sleep(5);
+      }
+      cluster.links.modes.clear();
+      expect(await reply).toEqual(["+OK\r\n"]);
+    });
+
     test("a slot of nobody, and one whose writer is being elected", async () => {
       const connection = await named();
       const slot = slotOfKey(there);
