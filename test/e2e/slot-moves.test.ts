@@ -185,6 +185,13 @@ describe.skipIf(MISSING !== "")("slots of a cluster of two sets with three nodes
       if (`${await node.ask("INFO", "replication")}`.includes("role:master"))
         sizes.push(Number(await node.ask("DBSIZE")));
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(VALUES + KEYS);
+    const logs = cluster.nodes.map(({ output }) => output).join("");
+    const begun = [...logs.matchAll(/"move":"(\w+)".*"slots begin to move away"/g)];
+    expect(begun.length).toBe(60);
+    expect(new Set(begun.map(([, id]) => id)).size).toBe(60);
+    const infos = await Promise.all(cluster.nodes.map((node) => node.ask("INFO", "dkv")));
+    const frozen = infos.map((info) => /cluster_moves_frozen_ms_max:(\d+)/.exec(`${info}`)?.[1]);
+    expect(Math.max(...frozen.map((ms) => Number(ms ?? 0)))).toBeGreaterThan(0);
   });
 
   for (const side of ["source", "destination"] as const) {

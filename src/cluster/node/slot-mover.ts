@@ -114,6 +114,8 @@ export class SlotMover {
   readonly #options: SlotMoverOptions;
   readonly #sources = new Map<string, MoveSource>();
   readonly #destinations = new Map<string, MoveDestination>();
+  /** Moves away that have ended, whose documents the folder has not seen go. */
+  readonly #ended = new Set<string>();
   /** Moves away that have ended, in this process. */
   readonly #done = { moves: 0, bytes: 0, ms: 0, frozenMsMax: 0 };
   #term: Term | undefined = undefined;
@@ -153,6 +155,7 @@ export class SlotMover {
     for (const destination of this.#destinations.values()) destination.stop();
     this.#sources.clear();
     this.#destinations.clear();
+    this.#ended.clear();
     for (const { resolve } of term.waiters.splice(0)) resolve(false);
     term.store.slots.moves.letGo();
   }
@@ -211,7 +214,7 @@ export class SlotMover {
     const { setId } = this.#options;
     const documents = this.#term?.folder.documents ?? [];
     const waiting = documents.filter(
-      ({ document: { id, source } }) => source === setId && !this.#sources.has(id),
+      ({ document: { id, source } }) => source === setId && !this.#isKnown(id),
     ).length;
     const held = this.#term?.store.slots.moves.all ?? [];
     const left = waiting + this.#sources.size;
@@ -267,19 +270,25 @@ export class SlotMover {
   /** What is frozen first, and then as many others as may run. */
   #begin(term: Term, documents: ReadonlyMap<string, SlotMoveDocument>): void {
     const { moves } = term.store.slots;
+    for (const id of this.#ended) if (!documents.has(id)) this.#ended.delete(id);
     for (const move of moves.all) {
       if (move.kind !== "frozen" || this.#sources.has(move.id)) continue;
       const destination = documents.get(move.id)?.destination ?? "";
       this.#addSource(term, { id: move.id, slots: move.slots, destination, isFrozen: true });
     }
     const own = [...documents.values()]
-      .filter(({ id, source }) => source === this.#options.setId && !this.#sources.has(id))
+      .filter(({ id, source }) => source === this.#options.setId && !this.#isKnown(id))
       .sort((a, b) => a.slots[0]!.start - b.slots[0]!.start);
     for (const { id, slots, destination } of own) {
       if (this.#sources.size >= SOURCES_MAX) break;
       if (this.#isBusy(slots)) continue;
       this.#addSource(term, { id, slots, destination, isFrozen: false });
     }
+  }
+
+  /** Whether a move away is under way, or has ended. */
+  #isKnown(id: string): boolean {
+    return this.#sources.has(id) || this.#ended.has(id);
   }
 
   /** Whether another move away has some of these slots. */
@@ -358,6 +367,7 @@ export class SlotMover {
     logger.info({ move: id, slots, bytes, ms, frozenMs }, text);
     source.stop();
     this.#sources.delete(source.id);
+    this.#ended.add(source.id);
     this.#look();
   }
 
