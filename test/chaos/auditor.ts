@@ -59,14 +59,27 @@ export class Auditor {
   async compareReplicas(keys: readonly string[]): Promise<string[]> {
     const complaints: string[] = [];
     for (const [index, own] of this.#bySet(keys).entries()) {
-      const { writer, replicas } = await this.#lab.membersOf(this.#lab.sets[index]!);
-      const expected = await readAt(writer, own, "READWRITE");
+      const { writer, replicas, expected } = await this.#atWriter(index, own);
       for (const replica of replicas) {
         const complaint = await untilEqual(replica, own, expected);
         if (complaint !== undefined) complaints.push(`${complaint} at writer ${writer.host}`);
       }
     }
     return complaints;
+  }
+
+  /** A writer that has just been replaced is asked no more, the next one is. */
+  async #atWriter(index: number, keys: readonly string[]) {
+    const deadline = performance.now() + READ_MS_MAX;
+    for (;;) {
+      const { writer, replicas } = await this.#lab.membersOf(this.#lab.sets[index]!);
+      try {
+        return { writer, replicas, expected: await readAt(writer, keys, "READWRITE") };
+      } catch (error) {
+        if (performance.now() > deadline) throw error;
+        await Bun.sleep(100);
+      }
+    }
   }
 
   #bySet(keys: readonly string[]): string[][] {

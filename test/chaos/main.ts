@@ -99,6 +99,8 @@ async function runInside(target: TargetName, directory: string): Promise<number>
   say(`seed ${options.seed}, logs in ${directory}`);
   const result = await new Campaign(options).run();
   const report = summarize(options, result);
+  const failed = result.history.failed.map((record) => `${JSON.stringify(record)}\n`);
+  writeFileSync(join(directory, "failed-operations.jsonl"), failed.join(""));
   complain(result.verdict, report.failures, directory);
   say(textOf(report));
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);

@@ -10,6 +10,8 @@ export interface KeyHistory {
 export class RecordedHistory {
   readonly keys = new Map<string, KeyHistory>();
   readonly counts = { ok: 0, refused: 0, unknown: 0 };
+  /** Operations that got an error, refused or not. */
+  readonly failed: OperationRecord[] = [];
   /** The first words of errors, with how often they came. */
   readonly errors = new Map<string, number>();
 
@@ -17,6 +19,7 @@ export class RecordedHistory {
     const { client, key, call, outcome, result, error, callMicros, returnMicros } = record;
     this.counts[outcome]++;
     if (error !== undefined) {
+      this.failed.push(record);
       const word = /^[A-Z]+(?= )/.exec(error)?.[0] ?? error.slice(0, 60);
       this.errors.set(word, (this.errors.get(word) ?? 0) + 1);
     }
