@@ -37,6 +37,11 @@ export class SetupError extends Error {
   override readonly name = "SetupError";
 }
 
+/** What was measured did what it never may. Thrown when all is printed and saved; printed without a stack. */
+export class Violation extends Error {
+  override readonly name = "Violation";
+}
+
 const repositoryRoot = join(import.meta.dir, "..");
 
 /** dkv from this working tree, or the command line given by `--target`, with {port} {dir} {fsync} {maxmemory} filled in. */

@@ -3,13 +3,13 @@
  * `bench cluster`.
  *
  * Without arguments it runs the canonical comparison. Exit status: 0, or 1 when `--assert` is given and a budget was
- * missed, or 2 when the benchmark could not run.
+ * missed, or when moving slots did harm, or 2 when the benchmark could not run.
  */
 
 import { Command, InvalidArgumentError, Option } from "commander";
 import { CLUSTER_PARTS, type ClusterPart, cluster } from "./cluster/cluster.ts";
 import { CANONICAL_WORKLOADS, compare } from "./compare/compare.ts";
-import { type FsyncPolicy, SetupError } from "./harness.ts";
+import { type FsyncPolicy, SetupError, Violation } from "./harness.ts";
 import { large, sizeBytes } from "./large.ts";
 import { YCSB_NAMES } from "./load/workloads.ts";
 import { noisy } from "./noisy.ts";
@@ -71,6 +71,9 @@ interface ClusterFlags extends CommonFlags {
   keyspace?: number;
   failovers?: number;
   handovers?: number;
+  keys?: number;
+  valueSize: number;
+  rate: number;
 }
 
 const FSYNC_POLICIES = ["everysec", "always"] as const;
@@ -109,14 +112,17 @@ const CLUSTER_SIZES = {
   full: {
     ...{ rounds: 3, seconds: 2, keyspace: 100_000, pipelines: [1, 16, 64] },
     ...{ failovers: 30, nodeRedisFailovers: 5, handovers: 20 },
+    ...{ keys: 1_000_000, restSeconds: 10 },
   },
   quick: {
     ...{ rounds: 3, seconds: 0.7, keyspace: 100_000, pipelines: [1, 16, 64] },
     ...{ failovers: 5, nodeRedisFailovers: 1, handovers: 3 },
+    ...{ keys: 100_000, restSeconds: 5 },
   },
   smoke: {
     ...{ rounds: 1, seconds: 0.2, keyspace: 2000, pipelines: [16] },
     ...{ failovers: 1, nodeRedisFailovers: 0, handovers: 1 },
+    ...{ keys: 5000, restSeconds: 1 },
   },
 };
 
@@ -241,6 +247,10 @@ async function runCluster(flags: ClusterFlags): Promise<number> {
     failovers: flags.failovers ?? size.failovers,
     nodeRedisFailovers: size.nodeRedisFailovers,
     handovers: flags.handovers ?? size.handovers,
+    moves: {
+      keys: flags.keys ?? size.keys,
+      ...{ valueBytes: flags.valueSize, rate: flags.rate, restSeconds: size.restSeconds },
+    },
   });
 }
 
@@ -249,6 +259,10 @@ async function run(flags: CommonFlags, benchmark: () => Promise<number>): Promis
     const missed = await benchmark();
     process.exit(flags.assert && missed > 0 ? 1 : 0);
   } catch (error) {
+    if (error instanceof Violation) {
+      console.error(`bench: ${error.message}`);
+      process.exit(1);
+    }
     if (error instanceof SetupError) console.error(`bench: ${error.message}`);
     else console.error(error);
     process.exit(2);
@@ -304,8 +318,12 @@ withTarget(withCommonOptions(program.command("large")))
   .action((flags: LargeFlags) => run(flags, () => runLarge(flags)));
 
 withCommonOptions(program.command("cluster"))
-  .description("three nodes and ZooKeeper: quorum writes against Redis with WAIT, takeovers")
-  .option("--only <parts>", "of quorum,failover,handover", words(CLUSTER_PARTS), [...CLUSTER_PARTS])
+  .description(
+    "nodes and ZooKeeper: quorum writes against Redis with WAIT, takeovers, moves of slots",
+  )
+  .option("--only <parts>", "of quorum,failover,handover,moves", words(CLUSTER_PARTS), [
+    ...CLUSTER_PARTS,
+  ])
   .option("--pipeline <depths>", "commands in flight on a connection, e.g. 1,16,64", counts)
   .option("--fsync <policies>", "of everysec,always; for quorum writes", words(FSYNC_POLICIES), [
     ...FSYNC_POLICIES,
@@ -315,6 +333,9 @@ withCommonOptions(program.command("cluster"))
   .option("--keyspace <n>", "number of keys of quorum writes", count)
   .option("--failovers <n>", "writers killed under ioredis", count)
   .option("--handovers <n>", "handovers by SIGTERM, and as many by CLUSTER FAILOVER", count)
+  .option("--keys <n>", "number of keys while slots move", count)
+  .option("--value-size <bytes>", "size of their values", count, 100)
+  .option("--rate <n>", "commands a second of each of two clients while slots move", count, 600)
   .action((flags: ClusterFlags) => run(flags, () => runCluster(flags)));
 
 await program.parseAsync();

@@ -78,13 +78,7 @@ export class DkvGroup implements Group {
     await until("the replica set is complete", async () => {
       const writer = await this.#findWriter();
       if (writer === undefined) return false;
-      const fields = await info(writer.port, "dkv");
-      const replicas = [...fields].filter(([name]) => /^cluster_replica\d+$/.test(name));
-      return (
-        fields.get("cluster_members") === String(COPIES) &&
-        replicas.length === COPIES - 1 &&
-        replicas.every(([, text]) => isUpToDate(text))
-      );
+      return hasAllCopies(await info(writer.port, "dkv"));
     });
   }
 
@@ -105,13 +99,22 @@ export class DkvGroup implements Group {
   }
 }
 
-/** Of INFO dkv: a member that is reached and has all that is acknowledged, or is on its way. */
+/** Whether INFO dkv of a writer shows all copies, each reached and with all that is acknowledged, or on its way. */
+export function hasAllCopies(fields: ReadonlyMap<string, string>): boolean {
+  const replicas = [...fields].filter(([name]) => /^cluster_replica\d+$/.test(name));
+  return (
+    fields.get("cluster_members") === String(COPIES) &&
+    replicas.length === COPIES - 1 &&
+    replicas.every(([, text]) => isUpToDate(text))
+  );
+}
+
 function isUpToDate(text: string): boolean {
   const lag = /lag_frames=(-?\d+)/.exec(text)?.[1];
   return text.includes("kind=member,state=online") && Number(lag) <= 64;
 }
 
-function clusterNodeKind(zookeeper: string): ServerKind {
+export function clusterNodeKind(zookeeper: string, flags: readonly string[] = []): ServerKind {
   const single = targetKind(undefined);
   const peerPort = String(freePort());
   return {
@@ -120,6 +123,7 @@ function clusterNodeKind(zookeeper: string): ServerKind {
       ...[...single.commandLine(options), "--bind", "127.0.0.1", "--cluster-enabled", "yes"],
       ...["--zookeeper", zookeeper, "--peer-port", peerPort, "--cluster-secret", SECRET],
       ...["--replication-factor", String(COPIES), "--write-quorum", String(WRITE_QUORUM)],
+      ...flags,
     ],
   };
 }
