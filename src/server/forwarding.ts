@@ -154,8 +154,8 @@ export class Forwarding {
     return lane.ended();
   }
 
-  /** Sends a unit at the end of the turn. REQUIRES: blocker() is undefined; the session has a routing. */
-  send(session: Session, plan: ForwardPlan, set: TopologySet): void {
+  /** Sends a unit to `set` at the end of the turn; while nobody has the slot it is held. REQUIRES: blocker() is undefined; the session has a routing. */
+  send(session: Session, plan: ForwardPlan, set: TopologySet | undefined): void {
     const { lanes } = session.routing!;
     if (plan.isWrite) session.routing!.hasForwardedWrites = true;
     let lane = lanes.get(plan.slot);
@@ -187,12 +187,12 @@ export class Forwarding {
     return set === undefined ? "" : `${set.id} ${set.epoch} ${set.writer?.id}`;
   }
 
-  #put(lane: Lane, unit: Unit, set: TopologySet): void {
+  #put(lane: Lane, unit: Unit, set: TopologySet | undefined): void {
     lane.open++;
     unit.isSettled = false;
-    unit.epoch = set.epoch;
+    unit.epoch = set?.epoch ?? 0;
     this.#planSend();
-    const node = set.writer;
+    const node = set?.writer;
     if (node === undefined) {
       // At the end of the turn: others of the lane are still to come.
       this.#parts.clock.immediate(() => unit.settle({ kind: "refused" }));
@@ -255,10 +255,6 @@ export class Forwarding {
     }
     const again = (): void => {
       const set = topology.value.ownerOf(lane.slot);
-      if (set === undefined) {
-        this.#giveUp(session, lane);
-        return;
-      }
       this.#enlist(lane);
       for (const unit of lane.refused.splice(0)) this.#put(lane, unit, set);
     };

@@ -3,7 +3,7 @@
  * or nowhere, and the client is told where to go. A server that is not in a cluster has no router.
  *
  *     command ─► slot of its keys ─┬─ several ─────────────► scattered (scatter.ts), or CROSSSLOT
- *                                  ├─ nobody's ────────────► CLUSTERDOWN
+ *                                  ├─ nobody's ────────────► held, as without a writer; CLUSTERDOWN in the end
  *                                  ├─ this node's ─────────► here
  *                                  └─ another's ─┬─ told ──► MOVED
  *                                                └─────────► forwarded (forwarding.ts)
@@ -210,11 +210,21 @@ export class ClusterRouter implements Router {
   ): Route {
     if (session.routing !== undefined) session.routing.heldSinceMs = 0;
     if (session.routing?.isPeer === true) return this.#refusePeer(session.routing, slot);
-    if (set === undefined) return SLOT_NOT_SERVED;
-    if (this.#tells(session, slot, set)) return this.#moved(session, slot, set);
+    if (set === undefined && !this.#holdsUnowned) return SLOT_NOT_SERVED;
+    if (set !== undefined && this.#tells(session, slot, set))
+      return this.#moved(session, slot, set);
     // Within MULTI it is queued here, and the whole goes to the owner.
     if (session.transaction !== undefined) return undefined;
     return this.forwarding.blocker(session, slot, true) ?? this.#forward(session, plan(), set);
+  }
+
+  /**
+   * Whether what is sent to a slot of nobody is held. Slots are never without an owner once they have had one: only
+   * documents that were read at different times show it so, for a moment.
+   */
+  get #holdsUnowned(): boolean {
+    const isFormed = this.#node.topology.value.ownedSlots > 0;
+    return isFormed && this.#config.get("cluster-redirect") !== "moved";
   }
 
   #refusePeer(routing: SessionRouting, slot: number): string {
@@ -306,19 +316,19 @@ export class ClusterRouter implements Router {
     );
     if (isReplicas) return undefined;
     if (this.#alwaysTells(session)) return CROSS_SLOT;
-    if (!sets.every((set) => set !== undefined)) return SLOT_NOT_SERVED;
+    if (!sets.every((set) => set !== undefined) && !this.#holdsUnowned) return SLOT_NOT_SERVED;
     this.#routingOf(session);
     this.#scatters++;
     return this.#answerLater(session, hasLarge(session.request), (finish) => {
       const units = plan.units(finish);
-      for (const [index, unit] of units.entries()) forwarding.send(session, unit, sets[index]!);
+      for (const [index, unit] of units.entries()) forwarding.send(session, unit, sets[index]);
     });
   }
 
   #forward(
     session: Session,
     plan: Omit<ForwardPlan, "finish">,
-    set: TopologySet,
+    set: TopologySet | undefined,
     isLarge = hasLarge(session.request),
   ): Route {
     this.#routingOf(session);
@@ -368,6 +378,9 @@ export class ClusterRouter implements Router {
     const { id, topology } = this.#node;
     const set = topology.value.ownerOf(slot);
     const isHere = set?.writer?.id === id;
+    const isNobodys = set === undefined && session.routing?.isPeer !== true;
+    // Nobody could say what the watch is bound to.
+    if (isNobodys) return SLOT_NOT_SERVED;
     const route = isHere
       ? this.#here(session, slot)
       : this.#miss(session, slot, set, () => watchPlan(session, spec, slot));
@@ -443,7 +456,7 @@ export class ClusterRouter implements Router {
     const isRead = specs.every((spec) => spec.firstKey === 0 || spec.has(FLAG_READONLY));
     if (watch === undefined && this.#isReplicaRead(session, slot, set, isRead)) return undefined;
     if (session.routing?.isPeer === true) return this.#refusePeer(session.routing, slot);
-    if (set === undefined || this.#alwaysTellsOf(session, set)) {
+    if (set === undefined ? !this.#holdsUnowned : this.#alwaysTellsOf(session, set)) {
       this.#unwatch(session);
       return set === undefined ? SLOT_NOT_SERVED : this.#moved(session, slot, set);
     }

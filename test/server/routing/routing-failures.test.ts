@@ -59,9 +59,11 @@ describe.each(["memory", "sockets"] as const)("over %s:", (kind) => {
       const connection = await named();
       const slot = slotOfKey(there);
       cluster.move([slot], -1);
+      cluster.clock.speed = 100;
       expect(await ask(connection, `GET ${there}`)).toEqual([
         "-CLUSTERDOWN Hash slot not served\r\n",
       ]);
+      cluster.clock.speed = 1;
       cluster.move([slot], 1);
       cluster.elect(1, -1);
       const reply = ask(connection, `SET ${there} 1`);
@@ -71,6 +73,39 @@ describe.each(["memory", "sockets"] as const)("over %s:", (kind) => {
       cluster.elect(1, -1);
       expect((await ask(connection, `GET ${there}`))[0]).toStartWith("-TRYAGAIN ");
       cluster.elect(1, 0);
+    });
+
+    test("a slot that is nobody's for a moment: commands wait for its owner, wherever that is", async () => {
+      const connection = await named();
+      const slot = slotOfKey(there);
+      const requests = [
+        ...[`SET ${there} 1`, `GET ${there}`, "MULTI", `INCR ${there}`, "EXEC"],
+        `MGET ${there} ${there}`,
+      ];
+      for (const owner of [1, 0]) {
+        cluster.move([slot], -1);
+        const replies = ask(connection, ...requests);
+        setTimeout(() => cluster.move([slot], owner), 100);
+        const [set, get, , , exec] = await replies;
+        expect([set, get, exec]).toEqual(["+OK\r\n", bulk("1"), "*1\r\n:2\r\n"]);
+      }
+      redirect("moved");
+      cluster.move([slot], -1);
+      expect((await ask(connection, `GET ${there}`))[0]).toStartWith("-CLUSTERDOWN ");
+      cluster.move([slot], 1);
+    });
+
+    test("a refused command whose slot is nobody's by then is held until it is somebody's", async () => {
+      const connection = await named();
+      const slot = slotOfKey(there);
+      cluster.links.modes.set(cluster.writer(1).id, "refuse");
+      const reply = ask(connection, `SET ${there} 1`);
+      setTimeout(() => cluster.move([slot], -1), 20);
+      setTimeout(() => {
+        cluster.links.modes.clear();
+        cluster.move([slot], 1);
+      }, 200);
+      expect(await reply).toEqual(["+OK\r\n"]);
     });
 
     for (const name of ["", "CLIENT SETINFO LIB-NAME crc32"]) {
