@@ -25,6 +25,8 @@ import { SetsCluster, type TrafficCounts } from "./sets-cluster.ts";
 
 const SETS = 2;
 const POLL_MS = 20;
+/** Clients that have just started are slow, and catch up. */
+const WARM_UP_MS = 3000;
 const MOVES_MS_MAX = 1_800_000;
 const NODES_MS_MAX = 120_000;
 
@@ -105,6 +107,7 @@ class MovesRun {
     await this.#preload();
     const ports = this.#cluster.processes.map(({ port }) => port);
     const load = await LoadProcess.start({ ports, keys, valueBytes, rate });
+    await Bun.sleep(WARM_UP_MS);
     await this.#endPhase(load, undefined);
     await Bun.sleep(restSeconds * 1000);
     await this.#endPhase(load, "at rest");

@@ -17,11 +17,12 @@ const missing = Bun.which("redis-server") === null ? "no redis-server" : whyNoZo
 if (missing !== "") console.log(`skipped: the smoke benchmark of a cluster: ${missing}`);
 
 test.skipIf(missing !== "")(
-  "bench cluster --smoke measures both groups and loses nothing",
+  "bench cluster --smoke measures both groups and takeovers, and loses nothing",
   async () => {
     const directory = mkdtempSync(join(tmpdir(), "dkv-bench-test-"));
     const out = join(directory, "results.json");
-    const flags = ["cluster", "--smoke", "--fsync", "everysec", "--out", out, "--dir", directory];
+    const parts = ["--only", "quorum,failover,handover", "--fsync", "everysec"];
+    const flags = ["cluster", "--smoke", ...parts, "--out", out, "--dir", directory];
     const bench = Bun.spawn([process.execPath, BENCH, ...flags], {
       stdout: "pipe",
       stderr: "pipe",
