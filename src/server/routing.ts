@@ -220,11 +220,12 @@ export class ClusterRouter implements Router {
 
   /**
    * Whether what is sent to a slot of nobody is held. Slots are never without an owner once they have had one: only
-   * documents that were read at different times show it so, for a moment.
+   * documents that were read at different times show it so, for a moment. And a node that has just started has read none.
    */
   get #holdsUnowned(): boolean {
-    const isFormed = this.#node.topology.value.ownedSlots > 0;
-    return isFormed && this.#config.get("cluster-redirect") !== "moved";
+    const { version, ownedSlots } = this.#node.topology.value;
+    const isTransient = version === 0 || ownedSlots > 0;
+    return isTransient && this.#config.get("cluster-redirect") !== "moved";
   }
 
   #refusePeer(routing: SessionRouting, slot: number): string {

@@ -249,6 +249,8 @@ export interface ClusterMember {
 }
 
 export interface StaticClusterOptions {
+  /** Nodes have just started: they know of no documents until tellAll(). */
+  readonly isUntold?: boolean;
   /** Nodes of each set; the first is the writer. */
   readonly sets: readonly number[];
   readonly redirect?: string;
@@ -295,7 +297,7 @@ export class StaticCluster {
     for (const [set, nodes] of options.sets.entries()) {
       for (let node = 0; node < nodes; node++) await cluster.#add(set, node, options);
     }
-    cluster.#show();
+    if (options.isUntold !== true) cluster.#show();
     await cluster.links.ready();
     return cluster;
   }

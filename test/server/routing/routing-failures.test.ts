@@ -1,11 +1,31 @@
 /** Routing when slots move, writers change and links fail: order, and what may be repeated. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { SimRandom } from "../../sim/random.ts";
+import { RawConnection } from "../../support/raw-connection.ts";
 import { SocketLinks } from "../../support/socket-links.ts";
-import { MemoryLinks, type StaticCluster, slotOfKey } from "../../support/static-cluster.ts";
+import { MemoryLinks, StaticCluster, slotOfKey } from "../../support/static-cluster.ts";
 import { ask, bulk, RoutingFixture } from "./routing-fixture.ts";
 
 const TIMEOUT_MS = 60_000;
+
+test("a node that has just started, and knows of no owner yet: commands wait until it does", async () => {
+  const cluster = await StaticCluster.start({
+    ...{ sets: [1, 1], links: new MemoryLinks(), isUntold: true },
+  });
+  try {
+    const connection = await RawConnection.open(cluster.members[0]!.port);
+    const requests = [0, 1].flatMap((set) => {
+      const key = cluster.keyOf(set);
+      return [`SET ${key} 1`, `GET ${key}`];
+    });
+    const replies = ask(connection, "HELLO 3", ...requests);
+    setTimeout(() => cluster.tellAll(), 100);
+    expect((await replies).slice(1)).toEqual(["+OK\r\n", bulk("1"), "+OK\r\n", bulk("1")]);
+    connection.close();
+  } finally {
+    await cluster.stop();
+  }
+});
 
 const LINKS = { memory: () => new MemoryLinks(), sockets: () => new SocketLinks() };
 
