@@ -4,12 +4,14 @@ import type { Logger } from "../../base/logger.ts";
 import type { ReplicaSetDocument, SlotRange } from "../coordination/documents.ts";
 import type { MoveMessage } from "../resharding/move-message.ts";
 import type { KnownDocument } from "./document-folder.ts";
+import type { FreezeTurns } from "./freeze-turns.ts";
 import type { MoveDocuments } from "./move-documents.ts";
 
 export interface MoveShell {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly documents: MoveDocuments;
+  readonly freezes: FreezeTurns;
   /** Records of one piece, unless a single one is longer. */
   readonly pieceBytes: number;
   /** To the writer of a replica set, if it is known. May be lost. */

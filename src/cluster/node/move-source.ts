@@ -51,6 +51,8 @@ export class MoveSource {
   #isStopped = false;
   /** The documents are about to be looked at. */
   #isLooking = false;
+  /** Nobody else of this set begins to freeze until the move is decided. */
+  #hasTurn = false;
   sentBytes = 0;
   readonly startedMs: number;
   /** In this term. */
@@ -115,6 +117,10 @@ export class MoveSource {
     if (this.#isStopped) return;
     for (const action of this.#machine.step(event, this.#shell.clock.monotonicMs()))
       this.#carryOut(action);
+    if (this.#hasTurn && this.outcome !== undefined) {
+      this.#hasTurn = false;
+      this.#shell.freezes.end();
+    }
   }
 
   #carryOut(action: SourceAction): void {
@@ -148,7 +154,7 @@ export class MoveSource {
         this.#add(() => this.#flip());
         break;
       case "freeze":
-        this.#add(() => this.#freeze());
+        this.#shell.freezes.take(() => this.#beginFreeze());
         break;
       case "end":
         this.#add(() => this.#end(action.removes));
@@ -207,6 +213,16 @@ export class MoveSource {
     }
     this.#shell.noteSets(seen.sets);
     this.#deliver({ type: "document", view: seen.view });
+  }
+
+  /** It is this move's turn. A decision may have come while it waited. */
+  #beginFreeze(): void {
+    if (this.#isStopped || this.phase !== "freezing") {
+      this.#shell.freezes.end();
+      return;
+    }
+    this.#hasTurn = true;
+    this.#add(() => this.#freeze());
   }
 
   async #freeze(): Promise<void> {

@@ -30,6 +30,7 @@ import {
 } from "../resharding/move-message.ts";
 import { slotsOf } from "../resharding/slot-ranges.ts";
 import { DocumentFolder, type KnownDocument } from "./document-folder.ts";
+import { FreezeTurns } from "./freeze-turns.ts";
 import { MoveDestination } from "./move-destination.ts";
 import { MoveDocuments } from "./move-documents.ts";
 import type { MoveRequests } from "./move-requests.ts";
@@ -378,6 +379,7 @@ export class SlotMover {
     };
     return {
       ...{ clock, logger, documents: new MoveDocuments(coordinator, setId) },
+      freezes: new FreezeTurns(),
       pieceBytes: Math.min(PIECE_BYTES_MAX, store.internals.log.unitBytesMax / PIECE_SEGMENT_SHARE),
       sendToSet: (id, message, records) => send(this.#writerOf(id), message, records),
       reply: (peer, message) => send(peer, message),
