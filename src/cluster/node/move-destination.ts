@@ -37,6 +37,7 @@ export class MoveDestination {
   /** Who has asked last. */
   #peer = "";
   #work: Promise<void> = Promise.resolve();
+  #pending = 0;
   #isStopped = false;
   /** The documents are about to be looked at. */
   #isLooking = false;
@@ -52,8 +53,9 @@ export class MoveDestination {
     this.#machine = new DestinationMove(this.#importing);
   }
 
+  /** Nothing is under way: the next message may as well meet a new one. */
   get isIdle(): boolean {
-    return this.#machine.phase === "idle";
+    return this.#machine.phase === "idle" && this.#pending === 0;
   }
 
   get #importing(): ImportingSlots | undefined {
@@ -140,8 +142,10 @@ export class MoveDestination {
   }
 
   #add(work: () => Promise<void>): void {
+    this.#pending++;
     this.#work = this.#work.then(async () => {
       if (!this.#isStopped) await this.#shell.attempt(work);
+      this.#pending--;
     });
   }
 

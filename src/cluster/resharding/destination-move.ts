@@ -31,6 +31,10 @@ export type DestinationAction =
 export type DestinationPhase = "idle" | "checking" | "writing" | "importing";
 
 const NONE: readonly DestinationAction[] = [];
+const OVER: DestinationAction = {
+  type: "status",
+  status: { state: "over", pieces: 0, chain: NO_CHAIN },
+};
 
 function statusOf(importing: ImportingSlots): DestinationStatus {
   const { pieces, chain, resume, sourceClockMs } = importing;
@@ -62,8 +66,8 @@ export class DestinationMove {
         return this.#onDocument(event, importing);
       case "written":
         this.#phase = importing === undefined ? "idle" : "importing";
-        // A set that has opened or dropped the slots says so when it is asked, by what the documents show.
-        return importing === undefined ? [{ type: "read-document" }] : [this.#tell(importing)];
+        // Only the end of a move, by a decision in the documents, leaves nothing.
+        return importing === undefined ? [OVER] : [this.#tell(importing)];
     }
   }
 
@@ -106,7 +110,7 @@ export class DestinationMove {
       const wasAsked = this.#phase === "checking";
       this.#phase = "idle";
       if (decision === undefined) return wasAsked && isFree ? this.#write({ type: "begin" }) : NONE;
-      return [{ type: "status", status: { state: "over", pieces: 0, chain: NO_CHAIN } }];
+      return [OVER];
     }
     if (decision === undefined) return [this.#tell(importing)];
     return this.#write({ type: "end", removes: decision === "aborted" });

@@ -87,3 +87,12 @@ test("what is over is said to be over", () => {
     expect(move.step(seen(state), undefined)).toMatchObject([{ status: { state: "over" } }]);
   }
 });
+
+test("whoever waits for the end hears of it as soon as it is written", () => {
+  const move = new DestinationMove(COMPLETE);
+  move.step(seen("FLIPPED", true), COMPLETE);
+  // Asked again meanwhile.
+  expect(move.step(ASK, COMPLETE)).toEqual([]);
+  expect(move.step({ type: "written" }, undefined)).toMatchObject([{ status: { state: "over" } }]);
+  expect(move.phase).toBe("idle");
+});
