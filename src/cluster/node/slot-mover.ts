@@ -40,8 +40,8 @@ import { MoveSource } from "./move-source.ts";
 const TICK_MS = 50;
 /** How often a move that waits for nothing but a decision looks at the documents, beside what watches tell. */
 const LOOK_TICKS = 40;
-/** Moves away from this set at one time. */
-const SOURCES_MAX = 4;
+/** Moves away from this set at one time: one can have its keys sent while another one is frozen. More take no less time. */
+const SOURCES_MAX = 2;
 const PIECE_BYTES_MAX = 256 * 1024;
 /** Of a segment: a piece is one unit. */
 const PIECE_SEGMENT_SHARE = 4;
