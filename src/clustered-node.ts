@@ -219,6 +219,7 @@ export class ClusteredNode implements RunningNode {
     return {
       move: (slots, setId, isDry) => requests.move(slots, setId, isDry),
       rebalance: (weights, isDry) => requests.rebalance(weights, isDry),
+      drain: (setId, isDry) => requests.drain(setId, isDry),
       list: () => requests.list(),
       abort: (id) => requests.abort(id),
       progress: () => this.#node.mover?.progress,

@@ -37,6 +37,8 @@ export interface TopologySet {
   /** All others whose address is known, learners behind members. */
   readonly replicas: readonly TopologyNode[];
   readonly slots: readonly SlotRange[];
+  /** It gives its slots away, and goes then. */
+  readonly isDraining: boolean;
 }
 
 /** Slots start … end, both included, of one owner. */
@@ -187,5 +189,6 @@ function setOfDocument(
   };
   for (const member of set.members) add(member.nodeId, false);
   for (const learner of set.learners) add(learner.nodeId, true);
-  return { id: set.id, epoch: set.epoch, writer, replicas, slots: set.slots };
+  const { id, epoch, slots, isDraining } = set;
+  return { id, epoch, writer, replicas, slots, isDraining };
 }

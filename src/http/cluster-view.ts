@@ -31,6 +31,7 @@ function setView(set: TopologySet, self: string, status: ReplicationStatus) {
     epoch: set.epoch,
     writer: set.writer?.id ?? null,
     slots: set.slots.map(({ start, end }) => [start, end]),
+    isDraining: set.isDraining,
     nodes: nodes.map((node) => nodeView(node, set, self, status)),
   };
 }

@@ -21,7 +21,8 @@ export interface LinkDescription {
 }
 
 /** Moves of slots between replica sets. */
-export interface MoveControl extends Pick<MoveRequests, "move" | "rebalance" | "list" | "abort"> {
+export interface MoveControl
+  extends Pick<MoveRequests, "move" | "rebalance" | "drain" | "list" | "abort"> {
   /** Of this node's set; undefined before it has one. */
   progress(): MoveProgress | undefined;
 }

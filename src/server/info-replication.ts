@@ -149,8 +149,10 @@ function checkpointLines({ sending, receiving }: CheckpointStatus): InfoField[] 
 
 function standingFields(cluster: ClusterContext): InfoField[] {
   const status = cluster.replication.status();
+  const isDraining = cluster.topology.value.setOf(cluster.id)?.isDraining === true;
   return [
     ["cluster_set_id", status.setId],
+    ["cluster_set_draining", isDraining ? 1 : 0],
     ["cluster_role", status.role],
     ["cluster_phase", status.phase],
     ["cluster_epoch", status.epoch],

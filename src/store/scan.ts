@@ -139,19 +139,26 @@ export class KeyScan {
 
   /**
    * Live keys from position `cursor` on: at least `count` of them unless the bound on work or the end comes first.
-   * `isSettled`: no unit is open that has written, so that what is found may be remembered.
+   * `isSettled`: no unit is open that has written, so that what is found may be remembered. `limit`: what is there or
+   * behind it is not asked for, though the last chain may show some of it; with nothing before it, it is the end.
    */
-  page(cursor: number, count: number, nowMs: number, isSettled: boolean): ScanPage {
+  page(
+    cursor: number,
+    count: number,
+    nowMs: number,
+    isSettled: boolean,
+    limit = POSITIONS,
+  ): ScanPage {
     const keys: ScannedKey[] = [];
-    if (cursor >= POSITIONS) return { next: 0, keys };
+    if (cursor >= limit) return { next: 0, keys };
     const tables = this.#tablesFrom(cursor);
     const unflushed = this.#parts.segments.unflushed;
     this.#examined = 0;
     this.#nowMs = nowMs;
     let position = cursor;
-    while (position < POSITIONS) {
-      const chain = this.#nextChain(unflushed, position, tables);
-      if (chain === CHAIN_COUNT) return { next: 0, keys };
+    while (position < limit) {
+      const chain = this.#nextChain(unflushed, position, limit, tables);
+      if (chain * CHAIN_POSITIONS >= limit) return { next: 0, keys };
       const start = Math.max(position, chain * CHAIN_POSITIONS);
       const end = (chain + 1) * CHAIN_POSITIONS;
       const room = count - keys.length;
@@ -160,7 +167,7 @@ export class KeyScan {
       position = this.#merge(keys, fromTables, candidates, start, room);
       if (position < end || keys.length >= count || this.#examined > EXAMINED_MAX) break;
     }
-    return { next: position < POSITIONS ? position : 0, keys };
+    return { next: position < limit ? position : 0, keys };
   }
 
   /**
@@ -256,19 +263,26 @@ export class KeyScan {
     return iterator;
   }
 
-  /** The first chain at or after `position` in which memory or tables have anything. */
-  #nextChain(unflushed: readonly Resident[], position: number, tables: RecordIterator): number {
+  /** The first chain at or after `position` in which memory or tables have anything; none before `limit`: its chain. */
+  #nextChain(
+    unflushed: readonly Resident[],
+    position: number,
+    limit: number,
+    tables: RecordIterator,
+  ): number {
+    const limitChain = Math.ceil(limit / CHAIN_POSITIONS);
     const view = tables.isValid() ? tables.current : undefined;
     const tableChain =
       view === undefined
         ? CHAIN_COUNT
         : Math.floor(positionOf(view.slot, view.hash) / CHAIN_POSITIONS);
-    for (let chain = Math.floor(position / CHAIN_POSITIONS); chain < tableChain; chain++) {
+    const end = Math.min(tableChain, limitChain);
+    for (let chain = Math.floor(position / CHAIN_POSITIONS); chain < end; chain++) {
       for (const { memory } of unflushed) {
         if (memory.chains[chain] !== 0) return chain;
       }
     }
-    return tableChain;
+    return end;
   }
 
   /** Records of one chain of the unflushed segments, sorted by position; valid until the next call. */

@@ -117,7 +117,7 @@ export class SlotSnapshot {
     let keys: ScannedKey[] = [];
     let tag = 0;
     await store.runUnit(() => {
-      const page = scan.page(this.#cursor, PAGE_KEYS, EVER, true);
+      const page = scan.page(this.#cursor, PAGE_KEYS, EVER, true, slotEnd);
       keys = page.keys.filter(({ position }) => position < slotEnd);
       this.#pageEnd = page.next === 0 ? slotEnd : Math.min(page.next, slotEnd);
     });

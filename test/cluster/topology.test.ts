@@ -42,6 +42,7 @@ function replicaSet(
     writer: members[0]!.nodeId,
     claim: "0".repeat(32),
     members,
+    isDraining: false,
     writeQuorum: 2,
     replicationFactor: 3,
     learners: [{ nodeId: hexId(index * 10 + 3), incarnation: 1 }],

@@ -271,6 +271,7 @@ export class StaticCluster {
   readonly #moves: MoveControl = {
     move: () => Promise.resolve({ moves: [] }),
     rebalance: () => Promise.resolve({ moves: [] }),
+    drain: () => Promise.resolve({ moves: [] }),
     list: () => Promise.resolve(this.isCoordinated ? [] : undefined),
     abort: () => Promise.resolve(this.isCoordinated ? 0 : undefined),
     progress: () => undefined,
@@ -374,6 +375,7 @@ export class StaticCluster {
         writer: nodes[writer],
         replicas: nodes.filter((_, index) => index !== writer),
         slots,
+        isDraining: false,
       };
     });
     return new Topology(version, sets);

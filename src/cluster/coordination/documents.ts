@@ -77,6 +77,10 @@ const clusterSchema = z.strictObject({
   /** The order hash of every directory in the cluster, so that tables can be sent as they are. */
   hashSeed: z.strictObject({ low: uint32, high: uint32 }),
   createdMs: count,
+  /** Replica sets that were ever formed, so that no id is given twice; 0: the first ones are still to be formed. */
+  setsFormed: count,
+  /** As many of them have been retired: the others must have a document, or documents have been lost. */
+  setsRetired: count,
 });
 
 const nodeSchema = z.strictObject({
@@ -99,6 +103,8 @@ const presenceSchema = z.strictObject({
   format,
   nodeId: id,
   incarnation,
+  /** The set that the node has a part in, or whose data its directory holds; empty: none. */
+  setId: z.union([z.literal(""), id]),
   /** New with every session: tells a node's own leftover from another process with the same id. */
   sessionNonce: nonce,
 });
@@ -122,6 +128,8 @@ const replicaSetSchema = z
     replicationFactor: z.int().min(1).max(NODES_PER_SET_MAX),
     learners: z.array(member).max(NODES_PER_SET_MAX),
     slots: slotRanges,
+    /** It gets no slots any more, and goes when it has none. */
+    isDraining: z.boolean(),
   })
   .superRefine((set, context) => {
     const refuse = (field: string, message: string) =>

@@ -1,10 +1,10 @@
 /**
  * Where the documents of a cluster are, below its chroot:
  *
- *     /cluster              cluster document: made once, never changed
+ *     /cluster              cluster document: made once; what changes is how many sets it has had
  *     /nodes/<node id>      node document: durable, what the node says of itself
  *     /presence/<node id>   node presence: ephemeral, ends with the node's session
- *     /sets/<set id>        replica-set document: who holds the data, who writes; never removed while it has slots
+ *     /sets/<set id>        replica-set document: who holds the data, who writes; gone when it is retired
  *     /moves/<move id>      slot-move document: one running move
  *
  * The chroot is the one of the connection string, or else `/dkv/<name>`, so that clusters can share an ensemble.

@@ -6,7 +6,8 @@
  *                       ├─ Checkpoints ─┘      TopologyReader ────────────────┘ where all nodes are
  *                       └─ SlotMover           while it is the writer: slots on the move
  *
- * Until it has found its set a node serves nothing; a spare may wait for ever.
+ * Until it has found its set a node serves nothing; a spare may wait for ever. When its set is retired it is in none
+ * again, and stays so: its directory keeps the set's data.
  *
  * It ends in the reverse order: hand over, if it is the writer; then the server's sessions; then stop().
  */
@@ -22,11 +23,13 @@ import type { CheckpointStatus } from "../replication-status.ts";
 import { Topology } from "../topology.ts";
 import type { Address } from "../transport/transport.ts";
 import { type BulkPort, type CheckpointPace, Checkpoints } from "./checkpoints.ts";
-import { Formation, type SetShape } from "./formation.ts";
+import { Formation, type SetShape, setOf } from "./formation.ts";
 import type { Peers } from "./frame-shipper.ts";
 import { type JoinedCluster, joinCluster } from "./join-cluster.ts";
 import { MoveRequests } from "./move-requests.ts";
 import { Registration } from "./registration.ts";
+import { fateOfSet } from "./retired-set.ts";
+import { SetDrain } from "./set-drain.ts";
 import { SetMember, type SetMemberEvents } from "./set-member.ts";
 import { type MoveLinks, type MovePace, SlotMover } from "./slot-mover.ts";
 import { StoreLog, type StoreLogOptions } from "./store-log.ts";
@@ -36,6 +39,11 @@ const NONCE_BYTES = 16;
 const MOVE_ID_BYTES = 20;
 /** From a handover to the successor's service, many times over: nobody may come, when all nodes are told to stop. */
 const SUCCESSION_MS_MAX = 2000;
+
+const RETIRED =
+  "its replica set has been retired: this node has no part in the cluster's data any more, and passes commands on; to use it again, stop it, empty its directory and start it";
+const LOST =
+  "the document of this node's replica set is missing, though the set was not retired: is this the right coordinator, with all of its data? Nothing is changed here";
 
 export interface PeerReceiver extends Pick<SetMember, "receive" | "onLink"> {
   /** Parts of a message for checkpoints; borrowed until it returns. */
@@ -82,7 +90,7 @@ export interface ClusterNodeOptions {
   readonly address: Pick<NodeDocument, "host" | "port" | "peerPort" | "hostname" | "version">;
   /** Of the kernel: another one after the machine was started anew. */
   readonly bootId: string;
-  readonly events: Omit<SetMemberEvents, "onCheckpointNeeded">;
+  readonly events: Omit<SetMemberEvents, "onCheckpointNeeded" | "onDocumentMissing">;
   readonly checkpoints: CheckpointPace;
   readonly moves: MovePace;
   random(bytes: number): Uint8Array;
@@ -96,13 +104,19 @@ export class ClusterNode {
   readonly #peers: PeerPort;
   readonly #reader: TopologyReader;
   readonly #registration: Registration;
-  readonly #formation: Formation;
+  #formation: Formation;
+  #isSeeking = true;
   /** Who owns which slot, as far as this node knows; version 0 until all documents have been read. */
   readonly topology = new CurrentTopology(new Topology(0, []));
   #addresses: ReadonlyMap<string, Address> = new Map();
   readonly #checkpoints: Checkpoints;
   #mover: SlotMover | undefined = undefined;
   #member: SetMember | undefined = undefined;
+  #drain: SetDrain | undefined = undefined;
+  /** Its set has been retired: what is left of the member does nothing but end. */
+  #isRetired = false;
+  #isAskingFate = false;
+  #hasComplained = false;
   #document: ReplicaSetDocument | undefined = undefined;
   /** Told when a handover has ended: whether the role was given away. */
   #onHandedOver: ((isDone: boolean) => void) | undefined = undefined;
@@ -115,7 +129,7 @@ export class ClusterNode {
     this.#options = options;
     this.#joined = joined;
     this.#log = log;
-    const { coordinator, clock, logger, address, bootId, shape } = options;
+    const { coordinator, clock, logger, address, bootId } = options;
     const { nodeId, incarnation } = this.identity;
     this.#peers = options.openPeerPort(this.identity);
     this.#checkpoints = new Checkpoints({
@@ -135,20 +149,10 @@ export class ClusterNode {
       },
     });
     this.#registration = new Registration({
-      ...{ coordinator, clock, logger, node },
+      ...{ coordinator, clock, logger, node, setId: joined.file.state.setId },
       newNonce: () => this.#newNonce(),
     });
-    this.#formation = new Formation({
-      ...{ coordinator, clock, logger, shape },
-      clusterId: joined.clusterId,
-      node: { nodeId, incarnation },
-      formerSet: joined.file.state.setId,
-      formsMoreSets: () => options.moves.rebalances(),
-      onSet: (setId) => {
-        // Before a frame of the set can be in the log.
-        joined.file.enter(setId).then(() => this.#join(setId), options.events.onFatal);
-      },
-    });
+    this.#formation = this.#seekSet();
   }
 
   /** Throws StartupError when the directory must not take part. */
@@ -186,20 +190,26 @@ export class ClusterNode {
     return this.#log.store;
   }
 
-  /** Undefined until the node has found its set. */
-  get member(): SetMember | undefined {
-    return this.#member;
+  /** Whose data is in the directory, whether or not the node has a part in that set; empty: none's. */
+  get formerSetId(): string {
+    return this.#joined.file.state.setId;
   }
 
-  /** Undefined until the node has found its set. */
+  /** Undefined until the node has found its set, and when that has been retired. */
+  get member(): SetMember | undefined {
+    return this.#isRetired ? undefined : this.#member;
+  }
+
+  /** As the member. */
   get mover(): SlotMover | undefined {
-    return this.#mover;
+    return this.#isRetired ? undefined : this.#mover;
   }
 
   /** Moves of slots, for any set. */
   get moveRequests(): MoveRequests {
     const newId = () => Buffer.from(this.#options.random(MOVE_ID_BYTES)).toString("hex");
-    return new MoveRequests({ coordinator: this.#options.coordinator, newId });
+    const { coordinator, moves } = this.#options;
+    return new MoveRequests({ coordinator, newId, slotsPerMove: moves.slotsPerMove });
   }
 
   /** Of its set, as last read. */
@@ -238,6 +248,7 @@ export class ClusterNode {
     this.#registration.stop();
     this.#formation.stop();
     this.#mover?.stop();
+    this.#drain?.stop();
     this.#reader.setServing(undefined);
     this.#reader.stop();
     await this.#checkpoints.closeSender();
@@ -264,12 +275,35 @@ export class ClusterNode {
     return Buffer.from(this.#options.random(NONCE_BYTES)).toString("hex");
   }
 
+  #seekSet(): Formation {
+    const { coordinator, clock, logger, shape, moves, events } = this.#options;
+    const { clusterId, nodeId, incarnation } = this.identity;
+    this.#isSeeking = true;
+    return new Formation({
+      ...{ coordinator, clock, logger, shape, clusterId, node: { nodeId, incarnation } },
+      formerSet: this.formerSetId,
+      formsMoreSets: () => moves.rebalances(),
+      onSet: (setId) => {
+        this.#isSeeking = false;
+        if (this.#member === undefined) this.#enter(setId).catch(events.onFatal);
+      },
+    });
+  }
+
+  /** Others know first whose data will be here, and then the directory, before a frame of the set can be in the log. */
+  async #enter(setId: string): Promise<void> {
+    await this.#registration.enter(setId);
+    await this.#joined.file.enter(setId);
+    this.#join(setId);
+  }
+
   #join(setId: string): void {
     if (this.#isStopped) return;
     const { coordinator, clock, logger, replication, events } = this.#options;
     const { file } = this.#joined;
     const { nodeId, incarnation, promise } = file.state;
     const mover = this.#newMover(setId);
+    const drain = this.#newDrain(setId, mover);
     const member = new SetMember({
       ...{ nodeId, incarnation, setId, promise, replication },
       ...{ log: this.#log, coordinator, peers: this.#peers, clock, logger },
@@ -280,6 +314,7 @@ export class ClusterNode {
         onServe: (epoch) => {
           this.#reader.setServing(epoch);
           mover.serve();
+          drain.serve();
           events.onServe(epoch);
         },
         onPause: () => {
@@ -293,10 +328,14 @@ export class ClusterNode {
         onStepDown: () => {
           this.#endHandover(true);
           mover.stop();
+          drain.stop();
           this.#reader.setServing(undefined);
           return this.#leaveStore();
         },
         onDocument: (document, version) => this.#onDocument(document, version),
+        onDocumentMissing: () => {
+          this.#onDocumentMissing(setId).catch(events.onFatal);
+        },
         onCheckpointNeeded: (nodeId) => this.#checkpoints.offer(nodeId),
       },
     });
@@ -323,6 +362,45 @@ export class ClusterNode {
     return this.#mover;
   }
 
+  #newDrain(setId: string, mover: SlotMover): SetDrain {
+    const { coordinator, clock, logger, events } = this.#options;
+    this.#drain = new SetDrain({
+      ...{ coordinator, clock, logger, setId },
+      requests: this.moveRequests,
+      document: () => this.#document,
+      isResting: () => mover.isResting,
+      onFatal: (error) => events.onFatal(error),
+    });
+    return this.#drain;
+  }
+
+  /** Asked again whenever the member has looked for its document in vain. */
+  async #onDocumentMissing(setId: string): Promise<void> {
+    if (this.#isAskingFate || this.#isRetired) return;
+    const { coordinator, logger } = this.#options;
+    this.#isAskingFate = true;
+    const fate = await fateOfSet(coordinator, this.#joined.clusterId, setId);
+    this.#isAskingFate = false;
+    if (this.#isStopped) return;
+    if (fate === "retired") this.#retire(setId);
+    if (fate !== "lost" || this.#hasComplained) return;
+    this.#hasComplained = true;
+    logger.error({ set: setId }, LOST);
+  }
+
+  /** A node without a set, as a spare; what is on its disk stays. */
+  #retire(setId: string): void {
+    this.#options.logger.warn({ set: setId }, RETIRED);
+    this.#isRetired = true;
+    this.#formation.stop();
+    this.#mover?.stop();
+    this.#drain?.stop();
+    this.#document = undefined;
+    this.#reader.forgetOwnSet();
+    this.#member?.retire();
+    this.#showPeers();
+  }
+
   /** Done when nothing uses the store any more. */
   async #leaveStore(): Promise<void> {
     await Promise.all([this.#options.events.onStepDown(), this.#checkpoints.leaveStore()]);
@@ -330,6 +408,9 @@ export class ClusterNode {
 
   #onDocument(document: ReplicaSetDocument, version: number): void {
     this.#document = document;
+    const isListed = setOf([document], this.identity.nodeId) !== undefined;
+    // It was forgotten while nobody could see it.
+    if (!isListed && !this.#isSeeking) this.#formation = this.#seekSet();
     this.#reader.noteOwnSet(document, version);
     this.#showPeers();
     this.#onSuccessor?.(document);

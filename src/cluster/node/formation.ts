@@ -7,20 +7,37 @@
  *     N spares, where that is allowed ────────────────────► one more set, without slots: it gets its share by moves
  *     else idle: a spare, which looks again whenever something changes
  *
- * The ids of the first sets follow from the cluster's, so that two nodes that form them at once cannot both succeed.
+ * The ids of sets follow from the cluster's and from how many there have been. The cluster's document counts them in the
+ * same multi: two nodes that form sets at once cannot both succeed, and no id is given again when a set is gone. So no sets
+ * are formed a second time when their documents are lost, either.
+ *
+ * A node whose directory holds data of a set goes to that one only. Its presence says so, and nobody puts it elsewhere.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { SLOT_COUNT } from "../../base/slot.ts";
-import type { Coordinator } from "../coordination/coordinator.ts";
+import type { Coordinator, Operation } from "../coordination/coordinator.ts";
 import {
+  type ClusterDocument,
+  clusterDocument,
   DocumentError,
   nodeDocument,
+  presenceDocument,
   type ReplicaSetDocument,
   replicaSetDocument,
 } from "../coordination/documents.ts";
-import { idsOf, nodePath, PRESENCE_PATH, SETS_PATH, setPath } from "../coordination/paths.ts";
+import {
+  CLUSTER_PATH,
+  idsOf,
+  nodePath,
+  PRESENCE_PATH,
+  presencePath,
+  SETS_PATH,
+  setPath,
+} from "../coordination/paths.ts";
 import type { Member } from "../replication/quorum.ts";
+import type { KnownDocument } from "./document-folder.ts";
+import { countSets, readCluster } from "./retired-set.ts";
 
 export interface SetShape {
   /** How many sets there are at first. */
@@ -29,48 +46,67 @@ export interface SetShape {
   readonly writeQuorum: number;
 }
 
+/** A node that is there. */
+export interface PresentNode extends Member {
+  /** Whose data it has; empty: none's. */
+  readonly setId: string;
+}
+
+type FormedCluster = Pick<ClusterDocument, "id" | "setsFormed">;
+
 /**
- * One more set of spares, nodes that are present and in no set, with no slots yet; undefined while there are too few.
- * Its id follows from the cluster's and from how many sets there are, as those of the first ones.
+ * One more set of spares, nodes that are present, in no set and without data, with no slots yet; undefined while there
+ * are too few.
  */
 export function nextSet(
-  clusterId: string,
+  { id, setsFormed }: FormedCluster,
   sets: readonly ReplicaSetDocument[],
-  present: readonly Member[],
+  present: readonly PresentNode[],
   shape: SetShape,
 ): ReplicaSetDocument | undefined {
   const { replicationFactor, writeQuorum } = shape;
-  const spares = present
-    .filter(({ nodeId }) => setOf(sets, nodeId) === undefined)
-    .toSorted((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
+  const spares = sparesOf(sets, present);
   if (spares.length < replicationFactor) return undefined;
   return {
-    ...{ format: 1, id: firstSetId(clusterId, sets.length), epoch: 0, phase: "RECOVERING" },
+    ...{ format: 1, id: newSetId(id, setsFormed), epoch: 0, phase: "RECOVERING" },
     ...{ writer: null, claim: null, writeQuorum, replicationFactor, learners: [], slots: [] },
-    members: spares.slice(0, replicationFactor),
+    ...{ members: spares.slice(0, replicationFactor), isDraining: false },
   };
 }
 
 /** The first sets of a cluster, or undefined while there are too few nodes for them. */
 export function firstSets(
   clusterId: string,
-  present: readonly Member[],
+  present: readonly PresentNode[],
   shape: SetShape,
 ): ReplicaSetDocument[] | undefined {
   const { initialSets, replicationFactor, writeQuorum } = shape;
-  if (present.length < initialSets * replicationFactor) return undefined;
-  const nodes = present.toSorted((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
+  const nodes = emptyNodes(present);
+  if (nodes.length < initialSets * replicationFactor) return undefined;
   const firstSlotOf = (set: number) => Math.floor((SLOT_COUNT * set) / initialSets);
   return Array.from({ length: initialSets }, (_, at) => ({
-    ...{ format: 1, id: firstSetId(clusterId, at), epoch: 0, phase: "RECOVERING" },
+    ...{ format: 1, id: newSetId(clusterId, at), epoch: 0, phase: "RECOVERING" },
     ...{ writer: null, claim: null, writeQuorum, replicationFactor, learners: [] },
+    isDraining: false,
     members: nodes.slice(at * replicationFactor, (at + 1) * replicationFactor),
     slots: [{ start: firstSlotOf(at), end: firstSlotOf(at + 1) - 1 }],
   }));
 }
 
-function firstSetId(clusterId: string, at: number): string {
-  return new Bun.CryptoHasher("sha1").update(`${clusterId}/${at}`).digest("hex");
+/** `formed`: sets that there have been before it. */
+function newSetId(clusterId: string, formed: number): string {
+  return new Bun.CryptoHasher("sha1").update(`${clusterId}/${formed}`).digest("hex");
+}
+
+function sparesOf(sets: readonly ReplicaSetDocument[], present: readonly PresentNode[]): Member[] {
+  return emptyNodes(present.filter(({ nodeId }) => setOf(sets, nodeId) === undefined));
+}
+
+function emptyNodes(present: readonly PresentNode[]): Member[] {
+  return present
+    .filter(({ setId }) => setId === "")
+    .map(({ nodeId, incarnation }) => ({ nodeId, incarnation }))
+    .toSorted((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
 }
 
 /** The set that `node` is in. */
@@ -83,15 +119,19 @@ export function setOf(
   );
 }
 
-/** A set that lacks nodes: fewer of its own are present than it should have copies. */
+/**
+ * A set that lacks nodes: fewer of its own are present than it should have copies. One that drains comes last, and has
+ * enough once it has no slots: whoever joins it has to be emptied again.
+ */
 export function setInNeed(
   sets: readonly ReplicaSetDocument[],
   present: ReadonlySet<string>,
 ): ReplicaSetDocument | undefined {
-  return sets.find(({ members, learners, replicationFactor }) => {
+  const needy = sets.filter(({ members, learners, replicationFactor, isDraining, slots }) => {
     const own = [...members, ...learners].filter(({ nodeId }) => present.has(nodeId));
-    return own.length < replicationFactor;
+    return own.length < replicationFactor && !(isDraining && slots.length === 0);
   });
+  return needy.find(({ isDraining }) => !isDraining) ?? needy[0];
 }
 
 export interface FormationOptions {
@@ -109,10 +149,12 @@ export interface FormationOptions {
   onSet(setId: string): void;
 }
 
-interface KnownSet {
-  readonly document: ReplicaSetDocument;
-  readonly version: number;
-}
+type KnownSet = KnownDocument<ReplicaSetDocument>;
+
+const FOREIGN_DATA =
+  "the directory holds data of a replica set that this node has no place in: it stays a spare that is put into no set; to use it again, stop it, empty its directory and start it";
+const LOST_SETS =
+  "documents of replica sets are missing that were not retired: is this the right coordinator, with all of its data? No set is formed";
 
 /** Watches miss nothing, but a write may fail without any change. */
 const RETRY_MS = 1000;
@@ -124,6 +166,7 @@ export class Formation {
   #isChanged = false;
   #isOver = false;
   #hasComplained = false;
+  #hasMissedSets = false;
 
   constructor(options: FormationOptions) {
     this.#options = options;
@@ -192,10 +235,7 @@ export class Formation {
     if (this.#hasComplained) return;
     this.#hasComplained = true;
     const { logger, formerSet } = this.#options;
-    logger.error(
-      { set: formerSet },
-      "the directory holds data of a replica set that this node has no place in: start it on an empty one",
-    );
+    logger.error({ set: formerSet }, FOREIGN_DATA);
   }
 
   /** Undefined: not all of them can be read now. */
@@ -220,19 +260,24 @@ export class Formation {
     return sets;
   }
 
-  /** Nodes that are there. Their incarnations are in their documents. */
-  async #readPresent(): Promise<Member[] | undefined> {
+  /** Nodes that are there. Their incarnations are in their documents, and whose data they have is in their presence. */
+  async #readPresent(): Promise<PresentNode[] | undefined> {
     const { coordinator } = this.#options;
     const listed = await coordinator.list(PRESENCE_PATH, { onChange: this.#look });
     if (listed.kind !== "ok") return undefined;
-    const present: Member[] = [];
+    const present: PresentNode[] = [];
     for (const nodeId of idsOf(listed.names)) {
-      const path = nodePath(nodeId);
-      const read = await coordinator.read(path);
-      if (read.kind !== "ok") return undefined;
+      const paths = { node: nodePath(nodeId), presence: presencePath(nodeId) };
+      const [node, presence] = await Promise.all([
+        coordinator.read(paths.node),
+        coordinator.read(paths.presence),
+      ]);
+      if (presence.kind === "missing") continue;
+      if (node.kind !== "ok" || presence.kind !== "ok") return undefined;
       try {
-        const { incarnation } = nodeDocument.parse(path, read.data);
-        present.push({ nodeId, incarnation });
+        const { incarnation } = nodeDocument.parse(paths.node, node.data);
+        const { setId } = presenceDocument.parse(paths.presence, presence.data);
+        present.push({ nodeId, incarnation, setId });
       } catch (error) {
         if (!(error instanceof DocumentError)) throw error;
       }
@@ -240,25 +285,62 @@ export class Formation {
     return present;
   }
 
-  async #form(present: readonly Member[]): Promise<string | undefined> {
-    const { coordinator, clusterId, shape, logger, node } = this.#options;
+  async #form(present: readonly PresentNode[]): Promise<string | undefined> {
+    const { clusterId, shape, logger, node } = this.#options;
     const sets = firstSets(clusterId, present, shape);
     if (sets === undefined) return undefined;
-    const creations = sets.map((set) => ({
-      ...({ kind: "create", path: setPath(set.id), lifetime: "durable" } as const),
-      data: replicaSetDocument.encode(set),
-    }));
-    const outcome = await coordinator.multi(creations);
-    // Whoever was first has made other ones, and an outcome that is unknown is read.
-    if (outcome.kind !== "ok") {
-      this.#isChanged = outcome.kind === "conflict";
-      return undefined;
-    }
+    const cluster = await this.#readCluster([]);
+    if (cluster?.document.setsFormed !== 0) return undefined;
+    if (!(await this.#create(cluster, sets))) return undefined;
     logger.info({ sets: sets.length, nodes: present.length }, "formed the cluster's replica sets");
     return setOf(sets, node.nodeId)?.id;
   }
 
-  async #join(sets: readonly KnownSet[], present: readonly Member[]): Promise<string | undefined> {
+  /** As far as it accounts for these sets: more cannot come from it otherwise. */
+  async #readCluster(
+    sets: readonly KnownSet[],
+  ): Promise<KnownDocument<ClusterDocument> | undefined> {
+    const { coordinator, logger } = this.#options;
+    const cluster = await readCluster(coordinator);
+    if (cluster === undefined || cluster === null) return undefined;
+    const count = countSets(cluster.document);
+    if (count === sets.length) return cluster;
+    // A set may have been formed or retired since they were listed.
+    const listed = await coordinator.list(SETS_PATH, { fresh: true });
+    const isNew = listed.kind === "ok" && idsOf(listed.names).length !== sets.length;
+    this.#isChanged = isNew;
+    if (listed.kind === "ok" && !isNew && !this.#hasMissedSets) {
+      this.#hasMissedSets = true;
+      logger.error({ sets: sets.length, expected: count }, LOST_SETS);
+    }
+    return undefined;
+  }
+
+  /** Whether the sets have been formed; `also`: what has to be as it is until then. */
+  async #create(
+    { document, version }: KnownDocument<ClusterDocument>,
+    sets: readonly ReplicaSetDocument[],
+    also: readonly Operation[] = [],
+  ): Promise<boolean> {
+    const setsFormed = document.setsFormed + sets.length;
+    const data = clusterDocument.encode({ ...document, setsFormed });
+    const outcome = await this.#options.coordinator.multi([
+      { kind: "write", path: CLUSTER_PATH, version, data },
+      ...sets.map((set) => ({
+        ...({ kind: "create", path: setPath(set.id), lifetime: "durable" } as const),
+        data: replicaSetDocument.encode(set),
+      })),
+      ...also,
+    ]);
+    // Whoever was first has made other ones, and an outcome that is unknown is read.
+    if (outcome.kind !== "ok") this.#isChanged = outcome.kind === "conflict";
+    return outcome.kind === "ok";
+  }
+
+  async #join(
+    sets: readonly KnownSet[],
+    present: readonly PresentNode[],
+  ): Promise<string | undefined> {
     const { coordinator, node, logger } = this.#options;
     const documents = sets.map(({ document }) => document);
     const needy = this.#setToJoin(documents, new Set(present.map(({ nodeId }) => nodeId)));
@@ -279,27 +361,21 @@ export class Formation {
   /** All other sets' documents are written as well: whoever is about to put one of these nodes there has to look again. */
   async #formNext(
     sets: readonly KnownSet[],
-    present: readonly Member[],
+    present: readonly PresentNode[],
   ): Promise<string | undefined> {
-    const { coordinator, clusterId, shape, logger, node, formerSet, formsMoreSets } = this.#options;
+    const { shape, logger, node, formerSet, formsMoreSets } = this.#options;
     if (!formsMoreSets() || formerSet !== "") return undefined;
     const documents = sets.map(({ document }) => document);
-    const set = nextSet(clusterId, documents, present, shape);
+    if (sparesOf(documents, present).length < shape.replicationFactor) return undefined;
+    const cluster = await this.#readCluster(sets);
+    if (cluster === undefined) return undefined;
+    const set = nextSet(cluster.document, documents, present, shape);
     if (set === undefined) return undefined;
-    const outcome = await coordinator.multi([
-      {
-        ...({ kind: "create", path: setPath(set.id), lifetime: "durable" } as const),
-        data: replicaSetDocument.encode(set),
-      },
-      ...sets.map(({ document, version }) => ({
-        ...({ kind: "write", path: setPath(document.id), version } as const),
-        data: replicaSetDocument.encode(document),
-      })),
-    ]);
-    if (outcome.kind !== "ok") {
-      this.#isChanged = outcome.kind === "conflict";
-      return undefined;
-    }
+    const unchanged = sets.map(({ document, version }) => ({
+      ...({ kind: "write", path: setPath(document.id), version } as const),
+      data: replicaSetDocument.encode(document),
+    }));
+    if (!(await this.#create(cluster, [set], unchanged))) return undefined;
     logger.info({ set: set.id, nodes: set.members.length }, "formed one more replica set");
     return setOf([set], node.nodeId)?.id;
   }

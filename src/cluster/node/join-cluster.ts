@@ -126,6 +126,7 @@ async function makeCluster(options: JoinOptions, seed: Seed | undefined): Promis
     id: hex(random(ID_BYTES)),
     hashSeed: seed ?? { low: words.getUint32(0, true), high: words.getUint32(4, true) },
     createdMs: clock.wallMs(),
+    ...{ setsFormed: 0, setsRetired: 0 },
   });
   const outcome = await coordinator.create(CLUSTER_PATH, data, "durable");
   return outcome.kind === "ok" || outcome.kind === "conflict";

@@ -5,7 +5,8 @@
  *               ▲                                                                       │ there already: of a session
  *               └──────────────── the session is over ◄─────────────────────────────────┘ that ends soon; again then
  *
- * Presence tells others whom to count on when sets are formed. Nobody's authority rests on it.
+ * Presence tells others whom to count on when sets are formed, and whose data is in the directory: it says so before the
+ * directory holds any. Nobody's authority rests on it.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -25,6 +26,8 @@ export interface RegistrationOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly node: NodeDocument;
+  /** Whose data the directory holds when the process starts; empty: none's. */
+  readonly setId: string;
   /** 32 hexadecimal digits, new ones with each call. */
   newNonce(): string;
 }
@@ -40,9 +43,14 @@ export class Registration {
   #nonce = "";
   #nonceOf = 0;
   #isStopped = false;
+  #setId: string;
+  /** As the presence says. */
+  #toldSetId = "";
+  readonly #onTold: (() => void)[] = [];
 
   constructor(options: RegistrationOptions) {
     this.#options = options;
+    this.#setId = options.setId;
     this.#subscription = options.coordinator.onSession((event) => {
       if (event.state === "connected") this.#run();
     });
@@ -55,6 +63,16 @@ export class Registration {
     return this.#presentIn === number && (state === "connected" || state === "suspended");
   }
 
+  /** The directory is to hold data of this set: done when others are told so. It never is another one's after that. */
+  enter(setId: string): Promise<void> {
+    if (this.#setId === setId) return Promise.resolve();
+    this.#setId = setId;
+    return new Promise((resolve) => {
+      this.#onTold.push(resolve);
+      this.#run();
+    });
+  }
+
   stop(): void {
     this.#isStopped = true;
     this.#subscription.cancel();
@@ -63,7 +81,8 @@ export class Registration {
 
   #run(): void {
     const { state } = this.#options.coordinator.session;
-    if (this.#isRunning || this.#isStopped || state !== "connected" || this.isRegistered) return;
+    const isDone = this.isRegistered && this.#toldSetId === this.#setId;
+    if (this.#isRunning || this.#isStopped || state !== "connected" || isDone) return;
     this.#isRunning = true;
     this.#retry?.cancel();
     void this.#register().then((isDone) => {
@@ -83,19 +102,35 @@ export class Registration {
       this.#nonceOf = number;
       this.#nonce = newNonce();
     }
-    const presence = { format: 1, nodeId: node.id, incarnation: node.incarnation } as const;
+    const setId = this.#setId;
+    const presence = { format: 1, nodeId: node.id, incarnation: node.incarnation, setId } as const;
     const data = presenceDocument.encode({ ...presence, sessionNonce: this.#nonce });
     const path = presencePath(node.id);
     const outcome = await coordinator.create(path, data, "ephemeral");
-    if (outcome.kind !== "ok" && !(await this.#isOwn(path, data))) return false;
+    if (outcome.kind !== "ok" && !(await this.#rewrite(path, data))) return false;
     this.#presentIn = number;
+    this.#toldSetId = setId;
+    if (setId === this.#setId) for (const resolve of this.#onTold.splice(0)) resolve();
     return true;
   }
 
-  /** Whether the document is the one that this session has made. Another session's goes when that has ended. */
-  async #isOwn(path: string, data: Uint8Array): Promise<boolean> {
-    const read = await this.#options.coordinator.read(path, { fresh: true });
-    return read.kind === "ok" && Buffer.from(read.data).equals(data);
+  /** Makes the document that this session has made say so. Another session's goes when that has ended. */
+  async #rewrite(path: string, data: Uint8Array): Promise<boolean> {
+    const { coordinator } = this.#options;
+    const read = await coordinator.read(path, { fresh: true });
+    if (read.kind !== "ok") return false;
+    if (Buffer.from(read.data).equals(data)) return true;
+    if (this.#nonceIn(path, read.data) !== this.#nonce) return false;
+    return (await coordinator.write(path, data, read.version)).kind === "ok";
+  }
+
+  #nonceIn(path: string, data: Uint8Array): string | undefined {
+    try {
+      return presenceDocument.parse(path, data).sessionNonce;
+    } catch (error) {
+      if (!(error instanceof DocumentError)) throw error;
+      return undefined;
+    }
   }
 
   /** Makes the node document say what is so. */

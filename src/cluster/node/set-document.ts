@@ -3,6 +3,8 @@
  *
  * Every read arms the watch again, so whoever has read once hears of every change: as long as the connection lasts,
  * and when it returns. Outcomes are passed on as they are; what becomes of an unknown one is for the core to find out.
+ *
+ * A document that is missing has been removed, or lost: which of both, it does not say.
  */
 import type { Logger } from "../../base/logger.ts";
 import type { Coordinator, WriteOutcome } from "../coordination/coordinator.ts";
@@ -16,6 +18,7 @@ import type { DocumentWriteResult } from "../replication/event.ts";
 
 export interface SetDocumentEvents {
   onDocument(document: ReplicaSetDocument, version: number): void;
+  onMissing(): void;
   onWritten(request: number, result: DocumentWriteResult, version: number): void;
 }
 
@@ -63,6 +66,7 @@ export class SetDocument {
       const outcome = await this.#coordinator.read(this.#path, { onChange: this.#onChange });
       if (this.#isStopped) return;
       if (outcome.kind === "ok") this.#onRead(outcome.data, outcome.version);
+      if (outcome.kind === "missing") this.#events.onMissing();
     } while (this.#isChanged);
     this.#isReading = false;
   }

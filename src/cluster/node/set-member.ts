@@ -50,6 +50,8 @@ export interface SetMemberEvents {
   onFollow(): void;
   /** As read, or as this node has written it. */
   onDocument(document: ReplicaSetDocument, version: number): void;
+  /** Nothing was found where the document should be. Repeated. */
+  onDocumentMissing(): void;
   /** The log cannot bring `nodeId` up to date. Repeated. */
   onCheckpointNeeded(nodeId: string): void;
   /** The node must end; its disk stays as it is. */
@@ -121,6 +123,7 @@ export class SetMember {
         this.#noteDocument(document, version);
         this.#deliver({ type: "document", document, version });
       },
+      onMissing: () => options.events.onDocumentMissing(),
       onWritten: (request, result, version) => {
         if (result === "ok" && this.#proposed !== undefined)
           this.#noteDocument(this.#proposed, version);
@@ -271,6 +274,14 @@ export class SetMember {
   /** A connection to `node` was made or has closed. */
   onLink(node: string, isUp: boolean): void {
     this.#deliver({ type: "link", node, isUp });
+  }
+
+  /** The set is no more: a step-down, if this node leads, is the last that is done. What is stored stays. */
+  retire(): void {
+    this.#deliver({ type: "retired" });
+    this.#ticker.cancel();
+    this.#document.stop();
+    this.#shipper.stop();
   }
 
   /** Nothing comes from here any more; done when the log does nothing for it either. */

@@ -78,6 +78,8 @@ export interface MovePace {
   bytesPerSecond(): number;
   /** Whether N spares form one more set, and a set that has never had slots gets its share by itself. */
   rebalances(): boolean;
+  /** 1 if it is not given. */
+  readonly slotsPerMove?: number;
 }
 
 export interface SlotMoverOptions {
@@ -203,6 +205,16 @@ export class SlotMover {
   /** Resolves when that may have changed for some slot. REQUIRES: this node is the writer, or is about to be. */
   heldSlotsChanged(): Promise<void> {
     return (this.#term?.store ?? this.#options.store()).slots.moves.changed();
+  }
+
+  /** Whether the documents of all moves are known, and none names this set. */
+  get isResting(): boolean {
+    const folder = this.#term?.folder;
+    if (folder?.isKnown !== true) return false;
+    const { setId } = this.#options;
+    const isOwn = ({ document: { source, destination } }: KnownDocument<SlotMoveDocument>) =>
+      source === setId || destination === setId;
+    return !folder.documents.some(isOwn);
   }
 
   /** Moves away that are under way. */
@@ -334,13 +346,14 @@ export class SlotMover {
     }
   }
 
-  /** A set that has never had slots, and that nobody has planned any for. One that was drained has had some. */
+  /** A set that has never had slots, and that nobody has planned any for. One that drains wants none. */
   #askForShare({ folder, store }: Term): void {
     const { pace, setId, topology, requests, logger } = this.#options;
     if (!pace.rebalances() || this.#isAsking || !store.slots.moves.isIdle) return;
     const { sets } = topology.value;
     const isPlanned = folder.documents.some(({ document }) => document.destination === setId);
-    if (isPlanned || sets.find(({ id }) => id === setId)?.slots.length !== 0) return;
+    const own = sets.find(({ id }) => id === setId);
+    if (isPlanned || own?.slots.length !== 0 || own.isDraining) return;
     const others = sets.filter(({ id, slots }) => id !== setId && slots.length === 0);
     this.#isAsking = true;
     requests

@@ -80,6 +80,14 @@ export class TopologyReader {
     this.noteSets([{ document, version }]);
   }
 
+  /** The set of this node is no more. In effect when it returns. */
+  forgetOwnSet(): void {
+    if (this.#ownSetId !== undefined) this.#sets.delete(this.#ownSetId);
+    this.#ownSetId = undefined;
+    this.#servedEpoch = undefined;
+    this.#publish();
+  }
+
   /** Documents as they have just been read or written, all in one picture. In effect when it returns. */
   noteSets(read: readonly KnownDocument<ReplicaSetDocument>[]): void {
     let isNew = false;

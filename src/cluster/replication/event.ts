@@ -67,7 +67,9 @@ export type Event =
   /** Give the writer role to `successor`, or to the member that is furthest. */
   | { readonly type: "handover"; readonly successor: string | undefined }
   /** Ask the writer to give its role to this member. */
-  | { readonly type: "request-handover" };
+  | { readonly type: "request-handover" }
+  /** The set's document is gone, for good: the last event that means anything. */
+  | { readonly type: "retired" };
 
 /** "unavailable": certainly not applied. "unknown": it may be, now or later. */
 export type DocumentWriteResult = "ok" | "conflict" | "unknown" | "unavailable";

@@ -178,6 +178,7 @@ export class Member {
     assert(nowMs >= this.#nowMs, "a monotonic clock that went back");
     if (nowMs - this.#nowMs > this.#context.options.suspicionMs / 2) this.#onPaused(nowMs);
     this.#nowMs = nowMs;
+    if (event.type === "retired") return this.#retire();
     this.#handle(event, nowMs);
     this.#readOwnMail(nowMs);
     this.#advance(nowMs);
@@ -187,7 +188,14 @@ export class Member {
     return actions;
   }
 
-  #handle(event: Event, nowMs: number): void {
+  /** No role, and never one again. */
+  #retire(): Action[] {
+    if (this.role !== "replica") this.#stepDown("its replica set has been retired");
+    this.#hasHalted = true;
+    return this.#context.out.takeActions();
+  }
+
+  #handle(event: Exclude<Event, { type: "retired" }>, nowMs: number): void {
     const { log, register } = this.#context;
     switch (event.type) {
       case "tick":

@@ -4,7 +4,7 @@
  *
  *     CLUSTER MOVE <slot | first-last> [<slot | first-last> …] TO <set or node> [DRYRUN]
  *     CLUSTER REBALANCE [WEIGHT <set or node> <weight>] … [DRYRUN]
- *     CLUSTER DRAIN <set or node> [DRYRUN]
+ *     CLUSTER DRAIN <set or node> [DRYRUN]             a set without slots goes; MOVE … TO it, or a WEIGHT, calls that off
  *     CLUSTER MOVES                                   CLUSTER ABORT <move | ALL>
  *
  * The plans are arrays of (source set, destination set, slots as ranges, number of slots).
@@ -119,7 +119,8 @@ export function rebalance(context: CommandContext, cluster: ClusterContext): voi
     }
     weights.set(setId, weight);
   }
-  replyShares(context, cluster, weights, isDry);
+  const plan = () => cluster.moves.rebalance(weights, isDry);
+  replyPlan(context, context.store.prepare(plan, "cluster rebalance"));
 }
 
 export function drain(context: CommandContext, cluster: ClusterContext): void {
@@ -129,17 +130,9 @@ export function drain(context: CommandContext, cluster: ClusterContext): void {
     return;
   }
   const setId = setArgument(context, cluster, 2);
-  if (setId !== undefined) replyShares(context, cluster, new Map([[setId, 0]]), isDry);
-}
-
-function replyShares(
-  context: CommandContext,
-  { moves }: ClusterContext,
-  weights: ReadonlyMap<string, number>,
-  isDry: boolean,
-): void {
-  const plan = () => moves.rebalance(weights, isDry);
-  replyPlan(context, context.store.prepare(plan, "cluster rebalance"));
+  if (setId === undefined) return;
+  const plan = () => cluster.moves.drain(setId, isDry);
+  replyPlan(context, context.store.prepare(plan, "cluster drain"));
 }
 
 export function moves({ reply, store }: CommandContext, cluster: ClusterContext): void {

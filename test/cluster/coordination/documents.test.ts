@@ -29,6 +29,7 @@ const CLUSTER: ClusterDocument = {
   slotCount: 1024,
   hashSeed: { low: 0, high: 0xffffffff },
   createdMs: 1_700_000_000_000,
+  ...{ setsFormed: 3, setsRetired: 1 },
 };
 const NODE: NodeDocument = {
   format: 1,
@@ -41,7 +42,9 @@ const NODE: NodeDocument = {
   bootId: "5f9c3f7e-2b1d-4c8a-9f60-0d3b6a3e8f11",
   version: "0.1.0",
 };
-const PRESENCE: PresenceDocument = { format: 1, nodeId: A, incarnation: 3, sessionNonce: NONCE };
+const PRESENCE: PresenceDocument = {
+  ...{ format: 1, nodeId: A, incarnation: 3, setId: "", sessionNonce: NONCE },
+};
 const SET: ReplicaSetDocument = {
   format: 1,
   id: C,
@@ -60,6 +63,7 @@ const SET: ReplicaSetDocument = {
     { start: 0, end: 0 },
     { start: 2, end: 1023 },
   ],
+  isDraining: false,
 };
 const MOVE: SlotMoveDocument = {
   format: 1,
@@ -103,7 +107,8 @@ describe.each(ALL)("%s", (_name, codec, sample) => {
       const error = errorOf(codec, bytes(rest));
       expect(error.field).toBe(field);
       expect(error.message).toStartWith(`/sets/x, field ${field}: `);
-      expect(errorOf(codec, bytes({ ...sample, [field]: true })).field).toBe(field);
+      const wrong = typeof (sample as Record<string, unknown>)[field] === "boolean" ? 1 : true;
+      expect(errorOf(codec, bytes({ ...sample, [field]: wrong })).field).toBe(field);
     }
     expect(errorOf(codec, bytes({ ...sample, more: 1 })).message).toContain("more");
   });

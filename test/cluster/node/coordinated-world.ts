@@ -1,7 +1,8 @@
 /** An ensemble in memory, coordinators of several nodes, and virtual time that runs until something holds. */
+import { clusterDocument } from "../../../src/cluster/coordination/documents.ts";
 import { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
 import { MemoryEnsemble } from "../../../src/cluster/coordination/memory-ensemble.ts";
-import { FOLDER_PATHS } from "../../../src/cluster/coordination/paths.ts";
+import { CLUSTER_PATH, FOLDER_PATHS } from "../../../src/cluster/coordination/paths.ts";
 import { TraceLogger } from "../../sim/cluster/trace-logger.ts";
 import { MachineClock, NodeClock } from "../../sim/node-clock.ts";
 import { SimRandom } from "../../sim/random.ts";
@@ -48,6 +49,18 @@ export class CoordinatedWorld {
       const data = new Uint8Array(0);
       this.ensemble.commit([{ kind: "create", path, data, lifetime: "durable" }], session);
     }
+  }
+
+  createCluster(id: string): void {
+    const data = clusterDocument.encode({
+      ...{ format: 1, id, slotCount: 1024, hashSeed: { low: 1, high: 2 }, createdMs: 1 },
+      ...{ setsFormed: 0, setsRetired: 0 },
+    });
+    const session = this.ensemble.openSession(1e9, () => undefined);
+    this.ensemble.commit(
+      [{ kind: "create", path: CLUSTER_PATH, data, lifetime: "durable" }],
+      session,
+    );
   }
 
   nonce(): string {

@@ -25,6 +25,7 @@ describe("forgetNode", () => {
     ...{ format: 1, id: SET, epoch: 3, phase: "ACTIVE", writer: WRITER, claim: "c".repeat(32) },
     ...{ members: [memberOf(1), memberOf(2)], learners: [memberOf(3)] },
     ...{ writeQuorum: 2, replicationFactor: 3, slots: [{ start: 0, end: 1023 }] },
+    isDraining: false,
   };
 
   beforeEach(() => {

@@ -1,10 +1,19 @@
 /** Sets are formed once, by whomever; every node finds its own, and spares help where nodes are missing. */
 import { describe, expect, test } from "bun:test";
-import { replicaSetDocument } from "../../../src/cluster/coordination/documents.ts";
+import {
+  type ReplicaSetDocument,
+  replicaSetDocument,
+} from "../../../src/cluster/coordination/documents.ts";
 import type { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
 import { childrenOf } from "../../../src/cluster/coordination/memory-tree.ts";
 import { SETS_PATH, setPath } from "../../../src/cluster/coordination/paths.ts";
-import { Formation, firstSets, type SetShape } from "../../../src/cluster/node/formation.ts";
+import {
+  Formation,
+  firstSets,
+  type SetShape,
+  setInNeed,
+} from "../../../src/cluster/node/formation.ts";
+import { MoveRequests } from "../../../src/cluster/node/move-requests.ts";
 import { Registration } from "../../../src/cluster/node/registration.ts";
 import { CoordinatedWorld, SESSION_MS } from "./coordinated-world.ts";
 
@@ -27,6 +36,7 @@ class FormingWorld extends CoordinatedWorld {
   constructor(seed: number) {
     super(seed);
     this.makeFolders();
+    this.createCluster(CLUSTER);
   }
 
   add(shape: SetShape, formerSet = ""): FormingNode {
@@ -40,7 +50,7 @@ class FormingWorld extends CoordinatedWorld {
         ...{ format: 1, id: nodeId, host: "h", port: 1, peerPort: 1, hostname: "" },
         ...{ incarnation: 1, bootId, version: "1" },
       },
-      newNonce: () => this.nonce(),
+      ...{ setId: formerSet, newNonce: () => this.nonce() },
     });
     const formation = new Formation({
       ...{ coordinator, clock, logger, clusterId: CLUSTER, shape, formerSet },
@@ -49,6 +59,7 @@ class FormingWorld extends CoordinatedWorld {
       onSet: (setId) => {
         expect(node.setId).toBeUndefined();
         node.setId = setId;
+        void registration.enter(setId);
       },
     });
     const node: FormingNode = { coordinator, registration, formation, setId: undefined };
@@ -73,7 +84,7 @@ describe("the first sets", () => {
     for (let initialSets = 1; initialSets <= 40; initialSets++) {
       for (const replicationFactor of [1, 2, 3]) {
         const count = initialSets * replicationFactor;
-        const node = (at: number) => ({ nodeId: nodeIdOf(at), incarnation: 1 });
+        const node = (at: number) => ({ nodeId: nodeIdOf(at), incarnation: 1, setId: "" });
         const present = Array.from({ length: count + 1 }, (_, at) => node(count + 1 - at));
         const shape = { initialSets, replicationFactor, writeQuorum: 1 };
         expect(firstSets(CLUSTER, present.slice(2), shape)).toBeUndefined();
@@ -138,6 +149,55 @@ describe("nodes", () => {
     expect(second).toMatchObject({ slots: [], phase: "RECOVERING", replicationFactor: 3 });
     const members = world.sets.flatMap((set) => set.members.map(({ nodeId }) => nodeId));
     expect(new Set(members).size).toBe(6);
+  });
+
+  test("with the data of a set that is gone are put into no other one, and ids are not given again", () => {
+    const world = new FormingWorld(SEED);
+    world.formsMoreSets = true;
+    for (let at = 0; at < 6; at++) world.add(shape);
+    world.until("placed", () => world.placed === 6);
+    const [, second] = world.sets.toSorted((a, b) => b.slots.length - a.slots.length);
+    world.pass(1000);
+    const requests = new MoveRequests({ coordinator: world.connect(), newId: () => "" });
+    world.pass(1000);
+    expect(world.settled(requests.drain(second!.id, false))).toEqual({ moves: [] });
+    expect(world.sets.length).toBe(1);
+    for (let at = 0; at < 2; at++) world.add(shape);
+    world.pass(5000);
+    expect(world.sets.length).toBe(1);
+    world.add(shape);
+    world.until("placed", () => world.placed === 9);
+    const third = world.sets.find(({ slots }) => slots.length === 0)!;
+    expect(third.id).not.toBe(second!.id);
+    expect(third.members.map(({ nodeId }) => nodeId)).toEqual([7, 8, 9].map(nodeIdOf));
+  });
+
+  test("form nothing when the documents of sets are gone that were not retired", () => {
+    const world = new FormingWorld(SEED);
+    for (let at = 0; at < 3; at++) world.add(shape);
+    world.until("placed", () => world.placed === 3);
+    const session = world.ensemble.openSession(1e9, () => undefined);
+    const path = setPath(world.sets[0]!.id);
+    world.ensemble.commit([{ kind: "remove", path, version: 0 }], session);
+    for (let at = 0; at < 3; at++) world.add(shape);
+    world.pass(5000);
+    expect(world.sets).toEqual([]);
+    expect(world.lines.filter((line) => line.includes("that were not retired")).length).toBe(3);
+  });
+
+  test("do not help a set that drains and has nothing, and one that has slots behind all others", () => {
+    const set = (id: string, isDraining: boolean, slots: ReplicaSetDocument["slots"]) => ({
+      ...{ format: 1 as const, id, epoch: 1, phase: "RECOVERING" as const, writer: null },
+      ...{ claim: null, members: [{ nodeId: id, incarnation: 1 }], writeQuorum: 1 },
+      ...{ replicationFactor: 2, learners: [], slots, isDraining },
+    });
+    const nobody = new Set<string>();
+    const empty = set("1", true, []);
+    const draining = set("2", true, [{ start: 0, end: 1 }]);
+    const other = set("3", false, []);
+    expect(setInNeed([empty], nobody)).toBeUndefined();
+    expect(setInNeed([empty, draining], nobody)).toBe(draining);
+    expect(setInNeed([empty, draining, other], nobody)).toBe(other);
   });
 
   test("with the data of a set go back to that one only, whoever lacks a node", () => {

@@ -33,7 +33,7 @@ describe("requests for moves", () => {
       const set: ReplicaSetDocument = {
         ...{ format: 1, id, epoch: 3, phase: "ACTIVE", writer: id, claim: "c".repeat(32) },
         ...{ members: [{ nodeId: id, incarnation: 1 }], learners: [], slots: [{ start, end }] },
-        ...{ writeQuorum: 1, replicationFactor: 1 },
+        ...{ writeQuorum: 1, replicationFactor: 1, isDraining: false },
       };
       const data = replicaSetDocument.encode(set);
       world.settled(coordinator.create(setPath(id), data, "durable"));

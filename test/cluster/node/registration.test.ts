@@ -19,13 +19,13 @@ const NODE: NodeDocument = {
 function start(seed = SEED) {
   const world = new CoordinatedWorld(seed);
   world.makeFolders();
-  const register = (node: NodeDocument) => {
+  const register = (node: NodeDocument, setId = "") => {
     const coordinator = world.connect();
     const { clock, logger } = world;
     const newNonce = () => world.nonce();
     return {
       coordinator,
-      registration: new Registration({ coordinator, clock, logger, node, newNonce }),
+      registration: new Registration({ coordinator, clock, logger, node, setId, newNonce }),
     };
   };
   const node = () => nodeDocument.parse(nodePath(ID), world.ensemble.view.get(nodePath(ID))!.data);
@@ -41,7 +41,7 @@ test("a node says where it is, and that it is there", () => {
   const { registration } = register(NODE);
   world.until("registered", () => registration.isRegistered);
   expect(node()).toEqual(NODE);
-  expect(presence()).toMatchObject({ nodeId: ID, incarnation: 2 });
+  expect(presence()).toMatchObject({ nodeId: ID, incarnation: 2, setId: "" });
 });
 
 test("a session that is over takes the presence along, and the next one brings it back", () => {
@@ -106,5 +106,34 @@ test(`in the end it is registered, whatever becomes of requests and sessions (DK
     world.until("registered", () => registration.isRegistered);
     expect(presence()?.nodeId).toBe(ID);
     expect(node()).toEqual(NODE);
+  }
+});
+
+test("a node that enters a set is told of as one with its data, in this session and in all that follow", () => {
+  for (let seed = SEED; seed < SEED + 40; seed++) {
+    const { world, register, presence } = start(seed);
+    const { random } = world;
+    const { coordinator, registration } = register(NODE);
+    const set = "5".repeat(40);
+    world.pass(random.exponential(30));
+    const kinds = [
+      () => coordinator.cut(random.chance(0.5) ? "lost" : "arrives"),
+      () => coordinator.expire(),
+      () => coordinator.loseReply(random.chance(0.5)),
+      () => undefined,
+    ];
+    let isTold = false;
+    random.pick(kinds)();
+    registration.enter(set).then(() => {
+      expect(presence()!.setId).toBe(set);
+      isTold = true;
+    });
+    world.pass(random.exponential(5));
+    random.pick(kinds)();
+    world.until("told", () => isTold);
+    coordinator.expire();
+    world.until("gone", () => presence() === undefined);
+    world.until("back", () => presence() !== undefined);
+    expect(presence()!.setId).toBe(set);
   }
 });

@@ -25,7 +25,7 @@ const DOCUMENT: ReplicaSetDocument = {
   ...{ format: 1, id: SET, epoch: 4, phase: "ACTIVE", writer: A, claim: "0".repeat(32) },
   members: [A, B].map((nodeId) => ({ nodeId, incarnation: 1 })),
   learners: [C, D].map((nodeId) => ({ nodeId, incarnation: 1 })),
-  ...{ writeQuorum: 2, replicationFactor: 3, slots: [] },
+  ...{ writeQuorum: 2, replicationFactor: 3, slots: [], isDraining: false },
 };
 
 const WRITER: MemberStatus = {
@@ -59,7 +59,7 @@ function viewOf(nodeId: string, isSpare = false, receiving?: TransferStatus) {
   const clock = new SimulatedClock(0);
   clock.advance(10_000 - clock.monotonicMs());
   const member = new FakeMember();
-  const set = { id: SET, epoch: 4, writer: nodeOf(A, 1), slots: [] };
+  const set = { id: SET, epoch: 4, writer: nodeOf(A, 1), slots: [], isDraining: false };
   const topology = new Topology(1, [{ ...set, replicas: [nodeOf(B, 2), nodeOf(C, 3)] }]);
   const view = new ReplicationView({
     ...{ nodeId, clock, topology: new CurrentTopology(topology) },

@@ -137,6 +137,7 @@ class MemberWorld extends CoordinatedWorld {
       ...{ format: 1, id: SET, epoch: 0, phase: "RECOVERING", writer: null, claim: null },
       members: nodes.map((nodeId) => ({ nodeId, incarnation: 1 })),
       ...{ writeQuorum, replicationFactor: nodes.length, learners: [], slots: [] },
+      isDraining: false,
     });
     const session = this.ensemble.openSession(1e9, () => undefined);
     const creation = { kind: "create", path: setPath(SET), lifetime: "durable" } as const;
@@ -156,6 +157,7 @@ class MemberWorld extends CoordinatedWorld {
       },
       onFollow: tell("follow"),
       onDocument: () => undefined,
+      onDocumentMissing: tell("missing"),
       onCheckpointNeeded: () => undefined,
       onFatal: (error) => this.told.push(error.message),
     };
@@ -428,6 +430,46 @@ describe("a log that a checkpoint takes the place of", () => {
     world.append(4, 4);
     const checkpoint = { install: () => undefined };
     expect(world.member.install(checkpoint, () => undefined)).toBe(false);
+  });
+});
+
+describe("a member whose set is retired", () => {
+  test("steps down if it is the writer, keeps its log, and is never anything again", () => {
+    const world = new MemberWorld([OWN], 1);
+    world.until("it serves", () => world.member.isServing);
+    world.log.done.length = 0;
+    world.told.length = 0;
+    world.member.retire();
+    expect(world.member.isServing).toBe(false);
+    world.pass(20_000);
+    expect(world.told).toEqual(["step down", "follow"]);
+    expect(world.log.done.filter((what) => !what.startsWith("follow"))).toEqual([]);
+    expect(world.member.role).toBe("replica");
+  });
+
+  test("says and takes nothing any more as a replica", () => {
+    const world = replicaWith(3);
+    world.member.retire();
+    world.sent.length = 0;
+    world.log.done.length = 0;
+    world.append(4, 5);
+    world.member.receive(OTHER, { type: "seal", epoch: 7 }, undefined);
+    world.pass(20_000);
+    expect([world.sent, world.log.done, world.told]).toEqual([[], [], []]);
+  });
+
+  test("is told of no document, and decides nothing by that", () => {
+    const world = new MemberWorld([OWN], 1);
+    world.until("it serves", () => world.member.isServing);
+    world.log.done.length = 0;
+    world.told.length = 0;
+    const version = world.ensemble.view.get(setPath(SET))!.version;
+    const session = world.ensemble.openSession(1e9, () => undefined);
+    world.ensemble.commit([{ kind: "remove", path: setPath(SET), version }], session);
+    world.pass(20_000);
+    expect(new Set(world.told)).toEqual(new Set(["missing"]));
+    expect(world.member.isServing).toBe(true);
+    expect(world.log.done).toEqual([]);
   });
 });
 

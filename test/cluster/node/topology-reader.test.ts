@@ -33,7 +33,7 @@ function set(index: number, changes: Partial<ReplicaSetDocument> = {}): ReplicaS
   return {
     ...{ format: 1, id: idOf(SET + index), epoch: 5, phase: "ACTIVE" },
     ...{ writer: members[0]!.nodeId, claim: NONCE, members, writeQuorum: 2 },
-    ...{ replicationFactor: 3, learners: [] },
+    ...{ replicationFactor: 3, learners: [], isDraining: false },
     slots: [{ start: index, end: index }],
     ...changes,
   };
@@ -102,7 +102,7 @@ class ReaderWorld extends CoordinatedWorld {
 
   #addNode(number: number): void {
     const document = node(number);
-    const presence = { format: 1, nodeId: document.id, incarnation: 1 } as const;
+    const presence = { format: 1, nodeId: document.id, incarnation: 1, setId: "" } as const;
     this.create(nodePath(document.id), nodeDocument.encode(document));
     const data = presenceDocument.encode({ ...presence, sessionNonce: NONCE });
     this.create(presencePath(document.id), data);
@@ -128,8 +128,9 @@ test("a node that is neither there nor in a set is not to be reached", () => {
   world.create(nodePath(gone.id), nodeDocument.encode(gone));
   world.start().until("known", () => world.topology.value.version > 0);
   expect(world.addresses.has(gone.id)).toBe(false);
-  const presence = { format: 1, nodeId: gone.id, incarnation: 1, sessionNonce: NONCE } as const;
-  world.create(presencePath(gone.id), presenceDocument.encode(presence));
+  const presence = { format: 1, nodeId: gone.id, incarnation: 1, setId: "" } as const;
+  const data = presenceDocument.encode({ ...presence, sessionNonce: NONCE });
+  world.create(presencePath(gone.id), data);
   world.until("it is there", () => world.addresses.has(gone.id));
 });
 
@@ -209,6 +210,25 @@ test("this node is its set's writer while it serves in that epoch, at once", () 
   const versions = world.versions.toSorted((a, b) => a - b);
   expect(world.versions).toEqual(versions);
   expect(writers).toEqual([OWN, idOf(2), idOf(2), idOf(2), undefined, OWN]);
+});
+
+test("a set that is retired is in no picture any more, and its node in none", () => {
+  const world = new ReaderWorld(SEED, 3).known();
+  const { reader } = world;
+  reader.noteOwnSet(set(0, { slots: [] }), 1);
+  reader.setServing(5);
+  world.write(setPath(idOf(SET + 1)), replicaSetDocument.encode(set(1, { slots: [] })));
+  world.until("read", () => world.set(1).slots.length === 0);
+  world.change({ kind: "remove", path: setPath(idOf(SET + 1)), version: 1 });
+  world.until("another set is gone", () => world.topology.value.sets.length === 2);
+  world.change({ kind: "remove", path: setPath(idOf(SET)), version: 0 });
+  world.pass(200);
+  // Until the node itself has found out why.
+  expect(world.topology.value.setOf(OWN)?.id).toBe(idOf(SET));
+  reader.forgetOwnSet();
+  expect(world.topology.value.setOf(OWN)).toBeUndefined();
+  world.pass(200);
+  expect(world.topology.value.sets.map(({ id }) => id)).toEqual([idOf(SET + 2)]);
 });
 
 test("a document that is not understood is said once, and what was known of it stays", () => {
