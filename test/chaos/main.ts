@@ -1,12 +1,12 @@
 /**
- * `npm run chaos -- --minutes 10 [--target redis] [--seed 7] …`, or `--moves 50` in the place of minutes: real processes in network namespaces, real faults, real
- * clients, and a judgement on what the clients saw. Exits with 0 when there was nothing wrong, with 1 when there was
- * (the seed, the histories of the keys and the nodes' logs are then named), and with 2 when it cannot run.
+ * `npm run chaos -- --minutes 10`, or `--moves 50`: real processes in network namespaces, real faults, real clients, and a
+ * judgement on what the clients saw. When something was wrong the seed, the histories of the keys and the nodes' logs are
+ * named.
  */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { Command, Option } from "commander";
 import { whyNoZookeeper } from "../support/zookeeper.ts";
 import { Campaign, type CampaignOptions, faultsFor } from "./campaign.ts";
 import { runIsolated, whyNotIsolated } from "./isolation.ts";
@@ -17,28 +17,46 @@ import type { Verdict } from "./verdict.ts";
 const COMPLAINTS_SHOWN = 3;
 const COLUMNS = 200;
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: "string", default: "2" },
-    /** Slots move all the time, and faults come until so many moves were interrupted. */
-    moves: { type: "string" },
-    target: { type: "string", default: "dkv" },
-    seed: { type: "string", default: `${Date.now() % 1_000_000}` },
-    sets: { type: "string", default: "3" },
-    /** Of one set, its writer included. */
-    nodes: { type: "string" },
-    quorum: { type: "string", default: "2" },
-    zookeepers: { type: "string", default: "3" },
-    rate: { type: "string", default: "300" },
-    faults: { type: "string" },
-    overlap: { type: "string", default: "0.25" },
-    once: { type: "boolean", default: false },
-    json: { type: "string" },
-    directory: { type: "string" },
-    keep: { type: "boolean", default: false },
-    isolated: { type: "boolean", default: false },
-  },
-});
+const values = new Command("npm run chaos --")
+  .description(
+    "Real processes, real faults, real clients, and a judgement on what the clients saw.",
+  )
+  .option("--minutes <n>", "how long faults come", "2")
+  .option("--moves <n>", "instead: slots move all the time, until n moves have been interrupted")
+  .option("--target <name>", TARGETS.join(" or "), "dkv")
+  .option("--seed <n>", "of the choice of faults and commands", `${Date.now() % 1_000_000}`)
+  .option("--sets <n>", "replica sets", "3")
+  .option("--nodes <n>", "of each set, its writer included (default: 3; redis: 2)")
+  .option("--quorum <n>", "write quorum", "2")
+  .option("--zookeepers <n>", "1 or 3", "3")
+  .option("--rate <n>", "commands a second", "300")
+  .option("--faults <names>", "only these, with commas")
+  .option("--overlap <share>", "of the faults that begin while another one lasts", "0.25")
+  .option("--once", "each fault once", false)
+  .option("--json <file>", "the report, for programs")
+  .option("--directory <path>", "where logs and histories go")
+  .option("--keep", "keep them, whatever comes of it", false)
+  .addOption(new Option("--isolated").default(false).hideHelp())
+  .addHelpText("after", "\nExits with 0: nothing was wrong; 1: something was; 2: it cannot run.")
+  .parse()
+  .opts<{
+    readonly minutes: string;
+    readonly moves?: string;
+    readonly target: string;
+    readonly seed: string;
+    readonly sets: string;
+    readonly nodes?: string;
+    readonly quorum: string;
+    readonly zookeepers: string;
+    readonly rate: string;
+    readonly faults?: string;
+    readonly overlap: string;
+    readonly once: boolean;
+    readonly json?: string;
+    readonly directory?: string;
+    readonly keep: boolean;
+    readonly isolated: boolean;
+  }>();
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);

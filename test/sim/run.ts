@@ -1,15 +1,8 @@
 /**
- * `npm run sim -- [--scenario store|cluster] [--seeds N] [--seed S] [--jobs J] [--keep-going] [--replay]`: simulates
- * seed after seed and checks each.
- *
- *   --seeds N      how many, from --seed on (default 1,000 from the first)
- *   --jobs J       in so many processes, each with every J-th seed
- *   --keep-going   a failure does not end the run, only its exit code
- *   --replay       one seed, twice, every event shown the first time; the hashes must be equal
- *
- * A failure is printed with its seed and its last events. One seed in a hundred is run twice, and its hashes compared.
+ * `npm run sim -- [options]`: simulates seed after seed and checks each (`--help` names the options). A failure is printed
+ * with its seed and its last events.
  */
-import { parseArgs } from "node:util";
+import { Command, Option } from "commander";
 import { clusterScenario } from "./cluster/cluster-scenario.ts";
 import { kvScenario } from "./example/kv-scenario.ts";
 import { type Scenario, type SeedReport, SimulationError } from "./scenario.ts";
@@ -19,18 +12,26 @@ const SCENARIOS: readonly Scenario[] = [kvScenario(), clusterScenario()];
 const TWICE_EVERY = 100;
 const PROGRESS_MS = 500;
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: "string", default: "1000" },
-    seed: { type: "string", default: "1" },
-    scenario: { type: "string", default: "store" },
-    jobs: { type: "string", default: "1" },
-    "keep-going": { type: "boolean", default: false },
-    replay: { type: "boolean", default: false },
-    /** Of a process that another one has started: seeds this far apart, each reported. */
-    step: { type: "string", default: "1" },
-  },
-});
+const values = new Command("npm run sim --")
+  .description("Simulates seed after seed and checks each; one in a hundred twice.")
+  .option("--scenario <name>", SCENARIOS.map(({ name }) => name).join(" or "), "store")
+  .option("--seeds <n>", "how many, from --seed on", "1000")
+  .option("--seed <n>", "the first", "1")
+  .option("--jobs <n>", "processes, each with every n-th seed", "1")
+  .option("--keep-going", "a failure does not end the run, only its exit code", false)
+  .option("--replay", "one seed, twice, every event shown the first time", false)
+  // Of a process that another one has started: seeds this far apart, each reported.
+  .addOption(new Option("--step <n>").default("1").hideHelp())
+  .parse()
+  .opts<{
+    readonly scenario: string;
+    readonly seeds: string;
+    readonly seed: string;
+    readonly jobs: string;
+    readonly keepGoing: boolean;
+    readonly replay: boolean;
+    readonly step: string;
+  }>();
 const isPart = process.send !== undefined;
 
 interface PartMessage {
@@ -51,7 +52,7 @@ function describe(error: unknown, seed: number): string {
 function report(failure: string): void {
   console.log(failure);
   process.exitCode = 1;
-  if (!values["keep-going"]) process.exit();
+  if (!values.keepGoing) process.exit();
 }
 
 function runOne(scenario: Scenario, seed: number): SeedReport {
@@ -147,7 +148,7 @@ async function runParts(first: number, end: number, jobs: number): Promise<void>
       ipc: ({ clean, failure }: PartMessage) => {
         if (clean !== undefined) progress.summary.merge(clean);
         if (failure !== undefined) {
-          if (!values["keep-going"]) for (const part of parts) part.kill();
+          if (!values.keepGoing) for (const part of parts) part.kill();
           report(failure);
         }
         progress.show();
