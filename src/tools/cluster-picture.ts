@@ -39,6 +39,8 @@ export interface SetPicture {
   readonly id: string;
   readonly epoch: number;
   readonly slots: readonly SlotSpan[];
+  /** Its slots go to the other sets, and then it is retired. */
+  readonly isDraining: boolean;
   /** The writer first. */
   readonly nodes: readonly NodePicture[];
 }
@@ -164,7 +166,8 @@ export class ClusterCamera implements ClusterView {
     });
     const id = infos.map((info) => info.get("cluster_set_id")).find((each) => each) ?? "";
     const epoch = epochs.get(nodes[0]?.id ?? "") ?? 0;
-    return { id, epoch, slots: clientSpans(fields.get("slots")), nodes };
+    const isDraining = infos.some((info) => info.get("cluster_set_draining") === "1");
+    return { id, epoch, slots: clientSpans(fields.get("slots")), isDraining, nodes };
   }
 
   /** Empty when the node does not answer in time. */

@@ -14,8 +14,9 @@ import { type Style, textTable } from "./text-table.ts";
 
 const UNKNOWN = "-";
 
-function slotsText({ slots }: SetPicture): string {
-  return slots.length === 0 ? "none" : spansText(slots);
+function slotsText({ slots, isDraining }: SetPicture, style: Style): string {
+  const text = slots.length === 0 ? "none" : spansText(slots);
+  return isDraining ? `${text} ${style.warn("draining")}` : text;
 }
 
 function numberOf({ info }: NodePicture, field: string): number | undefined {
@@ -55,7 +56,7 @@ export function headline(picture: ClusterPicture, style: Style): string {
   const missing = nodes.filter(({ health, isReachable }) => health === "fail" || !isReachable);
   const state = isOk ? style.good("ok") : style.bad("fail");
   const gone = missing.length === 0 ? "" : style.bad(`, ${missing.length} of them missing`);
-  return `cluster ${state}: ${slotsServed} of ${SLOT_COUNT} slots served, ${sets.length} replica set${sets.length === 1 ? "" : "s"}, ${nodes.length} nodes${gone}, epoch ${epoch}`;
+  return `cluster ${state}: ${slotsServed} of ${SLOT_COUNT} slots served, ${sets.length} replica set${sets.length === 1 ? "" : "s"}, ${nodes.length} node${nodes.length === 1 ? "" : "s"}${gone}, epoch ${epoch}`;
 }
 
 /** Every set with its nodes, and what they do now. */
@@ -69,7 +70,7 @@ export function statusTable({ sets }: ClusterPicture, style: Style): string {
       const isFirst = at === 0 || !style.isTerminal;
       return [
         isFirst ? shortId(set.id) : "",
-        isFirst ? slotsText(set) : "",
+        isFirst ? slotsText(set, style) : "",
         shortId(node.id),
         formatAddress(node),
         roleText(node, style),
@@ -131,8 +132,8 @@ export function pictureJson(picture: ClusterPicture) {
     state: picture.isOk ? "ok" : "fail",
     epoch: picture.epoch,
     slots: { total: SLOT_COUNT, served: picture.slotsServed },
-    sets: picture.sets.map(({ id, epoch, slots, nodes }) => ({
-      ...{ id, epoch, slots: spansJson(slots) },
+    sets: picture.sets.map(({ id, epoch, slots, isDraining, nodes }) => ({
+      ...{ id, epoch, slots: spansJson(slots), isDraining },
       nodes: nodes.map((node) => ({
         ...{ id: node.id, host: node.host, port: node.port, role: node.role, kind: node.kind },
         ...{ health: node.health, isReachable: node.isReachable },

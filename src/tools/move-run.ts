@@ -188,7 +188,7 @@ export class MoveRun {
         if (drained === undefined) return moved;
         const name = setName(picture, drained);
         return outcome.isSetGone === true
-          ? `${moved}${name} is no replica set any more: its nodes are spares\n`
+          ? `${moved}${name} is retired: its nodes hold nothing, and take part again with empty directories\n`
           : `${moved}${name} has no slots; it is still a replica set\n`;
       }
     }

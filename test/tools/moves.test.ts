@@ -25,7 +25,8 @@ function setOf(id: string, slots: string, info: Record<string, string> = {}): Se
     role: at === 0 ? ("writer" as const) : ("replica" as const),
     info: new Map(Object.entries(at === 0 ? info : {})),
   });
-  return { id, epoch: 1, slots: parseSpans(slots), nodes: [node(0), node(1), node(2)] };
+  const nodes = [node(0), node(1), node(2)];
+  return { id, epoch: 1, slots: parseSpans(slots), isDraining: false, nodes };
 }
 
 function pictureOf(...sets: SetPicture[]): ClusterPicture {
@@ -383,7 +384,7 @@ describe("a run", () => {
     const drained = await new Script([moved("0-39 100"), moved("0-39 100"), gone]).run({}, SOURCE);
     expect([drained.status, drained.lines.at(-1)]).toEqual([
       0,
-      "9907ca53 (127.0.0.1:7000) is no replica set any more: its nodes are spares",
+      "9907ca53 (127.0.0.1:7000) is retired: its nodes hold nothing, and take part again with empty directories",
     ]);
     const stays = await new Script([moved("0-39 100")]).run({}, SOURCE);
     expect([stays.status, stays.lines.at(-1)]).toEqual([
