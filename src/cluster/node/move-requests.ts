@@ -154,13 +154,13 @@ export class MoveRequests {
     isDry: boolean,
   ): Promise<MoveReply> {
     const busy = new Map(slotsInMoves(seen.moves));
-    // What is on the move is where it goes.
+    // What is on the move is where it goes. It comes first: shares are given away from the end, and it cannot be.
     const planned = planShares(
       seen.sets.map(({ document: { id, slots, isDraining } }) => ({
         ...{ id, weight: weights.get(id) ?? (isDraining ? 0 : 1) },
         slots: [
-          ...slotsOf(slots).filter((slot) => !busy.has(slot)),
           ...[...busy].filter(([, destination]) => destination === id).map(([slot]) => slot),
+          ...slotsOf(slots).filter((slot) => !busy.has(slot)),
         ].map(single),
       })),
     );

@@ -7,6 +7,7 @@ import {
 import type { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
 import { setPath } from "../../../src/cluster/coordination/paths.ts";
 import { MoveRequests } from "../../../src/cluster/node/move-requests.ts";
+import { slotsOf } from "../../../src/cluster/resharding/slot-ranges.ts";
 import { CoordinatedWorld } from "./coordinated-world.ts";
 
 const [FIRST, SECOND, THIRD] = ["1", "2", "3"].map((digit) => digit.repeat(40)) as [
@@ -66,6 +67,17 @@ describe("requests for moves", () => {
     }
     expect(move(0, 14, SECOND)).toEqual({ moves: [] });
     expect(list()).toHaveLength(15);
+  });
+
+  test("a rebalance gives away what rests, and counts what arrives", () => {
+    move(0, 9, SECOND);
+    const reply = world.settled(requests.rebalance(new Map(), false));
+    if ("problem" in reply) throw new Error(reply.problem);
+    const given = reply.moves.flatMap(({ slots }) => slotsOf(slots));
+    // 1,024 slots in three shares, of which the third set has 24.
+    expect([317, 318]).toContain(given.length);
+    expect(reply.moves.every(({ destination }) => destination === THIRD)).toBe(true);
+    expect(given.filter((slot) => slot < 10)).toEqual([]);
   });
 
   test("nobody can say what is open while the ensemble is away", () => {
