@@ -172,8 +172,14 @@ export class Campaign {
     return new LabClients(this.#lab.network, plan, (record) => {
       this.#history.add(record);
       if (record.outcome === "ok" && record.call.kind !== "get")
-        this.#availability.answered(this.#auditor.setOf(record.key), record.returnMicros);
+        this.#availability.answered(this.#groupOf(record.key), record.returnMicros);
     });
+  }
+
+  /** Whose writes are looked at together: a set's, or while slots move a slot's. */
+  #groupOf(key: string): number {
+    const { target, moves } = this.#lab;
+    return moves === undefined ? this.#auditor.setOf(key) : target.slotOf(key);
   }
 
   async #untilBusy(): Promise<void> {

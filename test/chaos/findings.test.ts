@@ -145,12 +145,12 @@ test("isRefusal takes an error for a refusal only if nothing can have been done"
   for (const text of open) expect([text, isRefusal(text)]).toEqual([text, false]);
 });
 
-test("Availability measures the gaps of each set by itself", () => {
+test("Availability measures the gaps of each group by itself", () => {
   const availability = new Availability();
   for (const ms of [0, 500, 2500, 2600]) availability.answered(0, ms * 1000);
   for (const ms of [4000, 0, 900, 1800]) availability.answered(1, ms * 1000);
   expect(availability.outages()).toEqual([
-    { set: 0, startMicros: 500_000, endMicros: 2_500_000 },
-    { set: 1, startMicros: 1_800_000, endMicros: 4_000_000 },
+    { group: 0, startMicros: 500_000, endMicros: 2_500_000 },
+    { group: 1, startMicros: 1_800_000, endMicros: 4_000_000 },
   ]);
 });

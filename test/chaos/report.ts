@@ -45,7 +45,7 @@ export interface FaultSummary {
   readonly lost: number;
   /** From the end of the fault. */
   readonly wholeMsMax: number;
-  /** The longest outage of a set that overlaps the fault. */
+  /** The longest outage that overlaps the fault. */
   readonly outageMsMax: number;
 }
 
@@ -134,7 +134,10 @@ export function textOf(report: Report): string {
     ["  refused", report.refused],
     ["  outcome unknown", report.unknown],
     ["failovers", report.failovers],
-    ["outages of a set (≥ 1 s without an answered write)", report.outages],
+    [
+      `outages of a ${report.moves === undefined ? "set" : "slot"} (≥ 1 s without an answered write)`,
+      report.outages,
+    ],
     ["  longest, ms", report.outageMsMax],
     ["  together, ms", report.outageMsSum],
     ["keys checked", report.checkedKeys],
