@@ -9,12 +9,8 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { Command } from "commander";
 import { SystemClock } from "../src/base/clock.ts";
-import {
-  allNodes,
-  ClusterCamera,
-  type ClusterPicture,
-  SLOTS,
-} from "../src/tools/cluster-picture.ts";
+import { SLOT_COUNT } from "../src/base/slot.ts";
+import { allNodes, ClusterCamera, type ClusterPicture } from "../src/tools/cluster-picture.ts";
 import { headline, statusTable } from "../src/tools/cluster-report.ts";
 import { integerArgument } from "../src/tools/connection-options.ts";
 import { styleFor } from "../src/tools/text-table.ts";
@@ -311,7 +307,11 @@ async function addSet(): Promise<void> {
       `The cluster at port ${directory.firstPort} has its data elsewhere: no configuration in ${near(directory.path)}`,
     );
   const ports = directory.add(directory.setSize());
-  say(`${ports.length} more nodes: ports ${ports[0]} to ${ports.at(-1)}`);
+  say(
+    ports.length === 1
+      ? `1 more node: port ${ports[0]}`
+      : `${ports.length} more nodes: ports ${ports[0]} to ${ports.at(-1)}`,
+  );
   try {
     say(overview(await picturedWithShare(camera, new Set(ports))));
   } catch (error) {
@@ -330,7 +330,9 @@ function picturedWithShare(
   let saidMs = performance.now();
   return picturedWhen(camera, SHARE_MS_MAX, (picture) => {
     const slots = slotsOfSet(picture, ports);
-    const share = Math.floor(SLOTS / picture.sets.filter((set) => set.slots.length > 0).length);
+    const share = Math.floor(
+      SLOT_COUNT / picture.sets.filter((set) => set.slots.length > 0).length,
+    );
     if (slots > 0 && slots >= share) return picture.isOk;
     if (performance.now() - saidMs > PROGRESS_MS) {
       saidMs = performance.now();

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Cluster } from "ioredis";
 import { askAll, until } from "../support/dkv-cluster.ts";
+import { FollowedProcess, freePorts } from "../support/followed-process.ts";
 import { runCommand, runDkv } from "../support/managed-dkv.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
@@ -12,53 +13,9 @@ const READY = "Ctrl-C ends all.\n";
 
 setDefaultTimeout(120_000);
 
-function isFree(port: number): boolean {
-  try {
-    Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** The first of `count` ports that are free, as those for peers are; below those of outgoing connections. */
-function freePorts(count: number): number {
-  for (let port = 11_000 + ((process.pid * 37) % 9000); ; port += count) {
-    const ports = Array.from({ length: count }, (_, index) => port + index);
-    if (ports.every((each) => isFree(each) && isFree(each + 10_000))) return port;
-  }
-}
-
-class PlaygroundProcess {
-  readonly child: Bun.Subprocess<"pipe", "pipe", "pipe">;
-  output = "";
-  readonly #read: Promise<void>;
-
+class PlaygroundProcess extends FollowedProcess {
   constructor(args: readonly string[]) {
-    this.child = Bun.spawn([process.execPath, MAIN, "playground", ...args], {
-      ...({ stdin: "pipe", stdout: "pipe", stderr: "pipe" } as const),
-    });
-    this.#read = this.#readAll();
-  }
-
-  async says(text: string | RegExp): Promise<void> {
-    await until(
-      `the playground says ${text}`,
-      async () => this.output.search(text) >= 0 || this.child.exitCode !== null,
-      () => this.output,
-    );
-    expect(this.output).toMatch(text);
-  }
-
-  async end(signal: "SIGINT" | "SIGTERM" | "SIGKILL"): Promise<number> {
-    this.child.kill(signal);
-    return await this.exited();
-  }
-
-  async exited(): Promise<number> {
-    const code = await this.child.exited;
-    await this.#read;
-    return code;
+    super([MAIN, "playground", ...args]);
   }
 
   /** Writer and replicas of the first slots, as printed at the start. */
@@ -68,12 +25,6 @@ class PlaygroundProcess {
 
   get directory(): string {
     return /Files and logs are in ([^\s,]+)/.exec(this.output)![1]!;
-  }
-
-  async #readAll(): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const chunk of this.child.stdout) this.output += decoder.decode(chunk);
-    this.output += await this.child.stderr.text();
   }
 }
 
