@@ -197,9 +197,13 @@ export class SlotMoves {
 /** Before the first piece. */
 export const NO_CHAIN = "0";
 
-/** Checksum over all pieces up to this one and where each of them led to. */
+/**
+ * Checksum over all pieces up to this one and where each of them led to. Fields of a point that was decoded may be in
+ * another order.
+ */
 export function pieceChain(before: string, records: Uint8Array, resume: ResumePoint): string {
-  return chainChecksum(chainChecksum(before, records), Buffer.from(JSON.stringify(resume)));
+  const point = JSON.stringify(resume, ["phase", "slot", "cursor", "index", "skip"]);
+  return chainChecksum(chainChecksum(before, records), Buffer.from(point));
 }
 
 export function encodeSlotMoves(moves: readonly SlotMove[]): Buffer {

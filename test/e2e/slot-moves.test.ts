@@ -17,6 +17,7 @@ const WORKERS = 8;
 const KEYS = 400;
 const VALUES = 20_000;
 const BATCH = 500;
+const MIB = 1024 * 1024;
 
 /**
  * Writes growing numbers, each key by one worker alone: what is read must be what was written last, or what was tried
@@ -192,6 +193,17 @@ describe.skipIf(MISSING !== "")("slots of a cluster of two sets with three nodes
     const infos = await Promise.all(cluster.nodes.map((node) => node.ask("INFO", "dkv")));
     const frozen = infos.map((info) => /cluster_moves_frozen_ms_max:(\d+)/.exec(`${info}`)?.[1]);
     expect(Math.max(...frozen.map((ms) => Number(ms ?? 0)))).toBeGreaterThan(0);
+  });
+
+  test("a slot of many pieces moves under load, large values among them", async () => {
+    const tag = keyOfSlot(300);
+    const values = Array.from({ length: 60 }, (_, at) => `${at}`.padEnd(at < 2 ? 3 * MIB : 40_000));
+    const keys = values.map((_, at) => `{${tag}}:${at}`);
+    await Promise.all(keys.map((key, at) => client.set(key, values[at]!)));
+    const load = await moveUnderLoad({ first: 300, last: 301 }, () => Promise.resolve());
+    expect(load.failures).toEqual([]);
+    const found = await Promise.all(keys.map((key) => client.get(key)));
+    expect(found.map((value, at) => value === values[at])).toEqual(values.map(() => true));
   });
 
   for (const side of ["source", "destination"] as const) {

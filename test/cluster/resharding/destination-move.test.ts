@@ -4,8 +4,17 @@ import {
   type DestinationEvent,
   DestinationMove,
 } from "../../../src/cluster/resharding/destination-move.ts";
-import type { PieceMessage } from "../../../src/cluster/resharding/move-message.ts";
-import { type ImportingSlots, NO_CHAIN, pieceChain } from "../../../src/store/slot-moves.ts";
+import {
+  decodeMoveMessage,
+  encodeMoveMessage,
+  type PieceMessage,
+} from "../../../src/cluster/resharding/move-message.ts";
+import {
+  type ImportingSlots,
+  NO_CHAIN,
+  pieceChain,
+  type ResumePoint,
+} from "../../../src/store/slot-moves.ts";
 
 const ID = "a".repeat(40);
 const RECORDS = Buffer.from("records");
@@ -60,6 +69,21 @@ test("the next piece is written, any other one is answered with where the destin
   for (const wrong of [{ number: 1 }, { before: "1" }, { after: "1" }])
     expect(types(new DestinationMove(BEGUN).step(pieceOf(wrong), BEGUN))).toEqual(["status"]);
   expect(types(new DestinationMove(COMPLETE).step(pieceOf(), COMPLETE))).toEqual(["status"]);
+});
+
+test("a piece that came as a message is taken, wherever the source goes on and in whatever order it says so", () => {
+  const points: readonly ResumePoint[] = [
+    RESUME,
+    { skip: 0, index: 3, phase: "log" },
+    { phase: "keys", index: 3, slot: 1, cursor: 5 },
+  ];
+  for (const resume of points) {
+    const after = pieceChain(NO_CHAIN, RECORDS, resume);
+    const piece = pieceOf({ resume, after }) as Extract<DestinationEvent, { type: "piece" }>;
+    const message = decodeMoveMessage(encodeMoveMessage(piece.message)) as PieceMessage;
+    const event = { ...piece, message };
+    expect(types(new DestinationMove(BEGUN).step(event, BEGUN))).toEqual(["import"]);
+  }
 });
 
 test("a restart is for the state that it names, and never for what is complete", () => {
