@@ -133,7 +133,7 @@ export class MoveDocuments {
     };
   }
 
-  /** Whether the document is known to be gone. REQUIRES: the move is over on both sides. */
+  /** Whether the document is known to be gone. REQUIRES: the move is over at the source; if it was FLIPPED, on both sides. */
   async remove(id: string): Promise<boolean> {
     const move = await this.#readMove(id);
     if (move === null) return true;

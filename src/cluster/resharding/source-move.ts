@@ -15,6 +15,7 @@
  * - The flip is asked for only when the destination has said, in this writer's term, that it has everything up to the
  *   freeze, with the checksum of what was sent.
  * - Keys go only when the documents say that the slots are the other set's.
+ * - The document of a flipped move stays until the destination serves; that of an aborted one until nothing is frozen.
  */
 import { NO_CHAIN, pieceChain, type ResumePoint } from "../../store/slot-moves.ts";
 import { type Decision, decisionOf, type MoveView } from "./move-document.ts";
@@ -160,7 +161,7 @@ export class SourceMove {
         this.#phase = "asking";
         return this.#ask(nowMs);
       case "closing":
-        return this.#ask(nowMs);
+        return this.#close(nowMs);
       case "flipping":
         this.#lastMs = nowMs;
         return [{ type: "flip" }];
@@ -271,6 +272,15 @@ export class SourceMove {
 
   #onEnded(nowMs: number): readonly SourceAction[] {
     this.#phase = this.#isGone ? "done" : "closing";
-    return this.#isGone ? NONE : this.#ask(nowMs);
+    return this.#isGone ? NONE : this.#close(nowMs);
+  }
+
+  /**
+   * A move that is off leaves no document: one that is gone tells the destination the same. Its set may never have a
+   * writer again, and neither other moves nor the end of that set should wait for it.
+   */
+  #close(nowMs: number): readonly SourceAction[] {
+    const asked = this.#ask(nowMs);
+    return this.#decision === "aborted" ? [...asked, { type: "remove-document" }] : asked;
   }
 }

@@ -94,9 +94,27 @@ test("a log that no longer goes back so far makes the destination begin anew, if
 test("a move that is aborted thaws what may be frozen, and a set that does not own the slots aborts", () => {
   const aborted = { type: "document", view: { state: "ABORTED", owns: true } } as const;
   expect(start(FREEZE).step(aborted, 0)[0]).toEqual({ type: "end", removes: false });
-  expect(types(start().step(aborted, 0))).toEqual(["send"]);
   const foreign = { type: "document", view: { state: "MIGRATING", owns: false } } as const;
   expect(types(start().step(foreign, 0))).toEqual(["abort"]);
+});
+
+test("a move that is aborted waits for nobody once it has thawed: its destination may never answer again", () => {
+  const aborted = { type: "document", view: { state: "ABORTED", owns: true } } as const;
+  expect(types(start().step(aborted, 0))).toEqual(["send", "remove-document"]);
+  const frozen = start(FREEZE);
+  expect(types(frozen.step(aborted, 0))).not.toContain("remove-document");
+  expect(types(frozen.step({ type: "ended" }, 1))).toEqual(["send", "remove-document"]);
+  // The coordinator could not be reached.
+  expect(types(frozen.step({ type: "tick" }, 200))).toEqual(["send", "remove-document"]);
+  frozen.step({ type: "removed" }, 201);
+  expect(frozen.phase).toBe("done");
+});
+
+test("the document of slots that have moved stays until their destination serves them", () => {
+  const move = start(FREEZE);
+  move.step({ type: "document", view: { state: "FLIPPED", owns: false } }, 0);
+  expect(types(move.step({ type: "ended" }, 1))).toEqual(["send"]);
+  expect(types(move.step({ type: "tick" }, 200))).toEqual(["send"]);
 });
 
 const anyEvent: fc.Arbitrary<SourceEvent> = fc.oneof(
