@@ -37,7 +37,7 @@ import {
 } from "../coordination/paths.ts";
 import type { Member } from "../replication/quorum.ts";
 import type { KnownDocument } from "./document-folder.ts";
-import { countSets, readCluster } from "./retired-set.ts";
+import { countSets, fateOfSet, readCluster, setIdOf } from "./retired-set.ts";
 
 export interface SetShape {
   /** How many sets there are at first. */
@@ -68,7 +68,7 @@ export function nextSet(
   const spares = sparesOf(sets, present);
   if (spares.length < replicationFactor) return undefined;
   return {
-    ...{ format: 1, id: newSetId(id, setsFormed), epoch: 0, phase: "RECOVERING" },
+    ...{ format: 1, id: setIdOf(id, setsFormed), epoch: 0, phase: "RECOVERING" },
     ...{ writer: null, claim: null, writeQuorum, replicationFactor, learners: [], slots: [] },
     ...{ members: spares.slice(0, replicationFactor), isDraining: false },
   };
@@ -85,17 +85,12 @@ export function firstSets(
   if (nodes.length < initialSets * replicationFactor) return undefined;
   const firstSlotOf = (set: number) => Math.floor((SLOT_COUNT * set) / initialSets);
   return Array.from({ length: initialSets }, (_, at) => ({
-    ...{ format: 1, id: newSetId(clusterId, at), epoch: 0, phase: "RECOVERING" },
+    ...{ format: 1, id: setIdOf(clusterId, at), epoch: 0, phase: "RECOVERING" },
     ...{ writer: null, claim: null, writeQuorum, replicationFactor, learners: [] },
     isDraining: false,
     members: nodes.slice(at * replicationFactor, (at + 1) * replicationFactor),
     slots: [{ start: firstSlotOf(at), end: firstSlotOf(at + 1) - 1 }],
   }));
-}
-
-/** `formed`: sets that there have been before it. */
-function newSetId(clusterId: string, formed: number): string {
-  return new Bun.CryptoHasher("sha1").update(`${clusterId}/${formed}`).digest("hex");
 }
 
 function sparesOf(sets: readonly ReplicaSetDocument[], present: readonly PresentNode[]): Member[] {
@@ -210,18 +205,28 @@ export class Formation {
     if (own !== undefined) return this.#isOpenTo(own.id) ? own.id : undefined;
     const present = await this.#readPresent();
     if (present === undefined) return undefined;
-    return sets.length === 0 ? await this.#form(present) : await this.#join(sets, present);
+    const mayForm = sets.length === 0 && this.#options.formerSet === "";
+    return mayForm ? await this.#form(present) : await this.#join(sets, present);
   }
 
-  #setToJoin(
+  async #setToJoin(
     sets: readonly ReplicaSetDocument[],
     present: ReadonlySet<string>,
-  ): ReplicaSetDocument | undefined {
+  ): Promise<ReplicaSetDocument | undefined> {
     const { formerSet } = this.#options;
     if (formerSet === "") return setInNeed(sets, present);
     const former = sets.find(({ id }) => id === formerSet);
-    if (former === undefined) this.#complain();
+    if (former === undefined) await this.#askFate(formerSet);
     return former;
+  }
+
+  /** The data of a set that was lost may be the only copy: nobody is told to empty that directory. */
+  async #askFate(formerSet: string): Promise<void> {
+    if (this.#hasComplained || this.#hasMissedSets) return;
+    const { coordinator, clusterId } = this.#options;
+    const fate = await fateOfSet(coordinator, clusterId, formerSet);
+    if (fate === "retired") this.#complain();
+    if (fate === "lost") this.#missSets({ set: formerSet });
   }
 
   #isOpenTo(setId: string): boolean {
@@ -236,6 +241,12 @@ export class Formation {
     this.#hasComplained = true;
     const { logger, formerSet } = this.#options;
     logger.error({ set: formerSet }, FOREIGN_DATA);
+  }
+
+  #missSets(context: Readonly<Record<string, unknown>>): void {
+    if (this.#hasMissedSets) return;
+    this.#hasMissedSets = true;
+    this.#options.logger.error(context, LOST_SETS);
   }
 
   /** Undefined: not all of them can be read now. */
@@ -300,7 +311,7 @@ export class Formation {
   async #readCluster(
     sets: readonly KnownSet[],
   ): Promise<KnownDocument<ClusterDocument> | undefined> {
-    const { coordinator, logger } = this.#options;
+    const { coordinator } = this.#options;
     const cluster = await readCluster(coordinator);
     if (cluster === undefined || cluster === null) return undefined;
     const count = countSets(cluster.document);
@@ -309,10 +320,7 @@ export class Formation {
     const listed = await coordinator.list(SETS_PATH, { fresh: true });
     const isNew = listed.kind === "ok" && idsOf(listed.names).length !== sets.length;
     this.#isChanged = isNew;
-    if (listed.kind === "ok" && !isNew && !this.#hasMissedSets) {
-      this.#hasMissedSets = true;
-      logger.error({ sets: sets.length, expected: count }, LOST_SETS);
-    }
+    if (listed.kind === "ok" && !isNew) this.#missSets({ sets: sets.length, expected: count });
     return undefined;
   }
 
@@ -343,7 +351,7 @@ export class Formation {
   ): Promise<string | undefined> {
     const { coordinator, node, logger } = this.#options;
     const documents = sets.map(({ document }) => document);
-    const needy = this.#setToJoin(documents, new Set(present.map(({ nodeId }) => nodeId)));
+    const needy = await this.#setToJoin(documents, new Set(present.map(({ nodeId }) => nodeId)));
     const known = sets.find(({ document }) => document === needy);
     if (known === undefined) return await this.#formNext(sets, present);
     const learners = [...known.document.learners, node];

@@ -7,8 +7,8 @@
  * - Who makes a move checks, in the same multi, that neither of its sets has changed since the one owned the slots and the
  *   other was not draining. So every move that names the set is there to be seen once its document says that it drains and
  *   has nothing; a flip demands the document's version, as the removal does.
- * - A document that is missing without being counted was lost, or another ensemble is looked at. Nothing follows from that:
- *   a writer goes on serving, and nobody deletes anything.
+ * - A document that is missing without being counted was lost, or another ensemble is looked at, or an older state of it.
+ *   Nothing follows from that: a writer goes on serving, and nobody deletes anything.
  */
 import type { Coordinator, Document } from "../coordination/coordinator.ts";
 import {
@@ -27,6 +27,11 @@ import {
   setPath,
 } from "../coordination/paths.ts";
 import type { KnownDocument } from "./document-folder.ts";
+
+/** `formed`: sets that there have been before it. */
+export function setIdOf(clusterId: string, formed: number): string {
+  return new Bun.CryptoHasher("sha1").update(`${clusterId}/${formed}`).digest("hex");
+}
 
 /** Sets that there must be. */
 export function countSets({ setsFormed, setsRetired }: ClusterDocument): number {
@@ -70,8 +75,15 @@ export async function fateOfSet(
   if (after.version !== before.version) return undefined;
   const ids = idsOf(listed.names);
   if (ids.includes(setId)) return "there";
-  const isWhole = after.document.id === clusterId && ids.length === countSets(after.document);
-  return isWhole ? "retired" : "lost";
+  const { id, setsFormed } = after.document;
+  const isWhole = id === clusterId && ids.length === countSets(after.document);
+  return isWhole && wasFormed(id, setsFormed, setId) ? "retired" : "lost";
+}
+
+/** Of a set that it has not formed yet, an ensemble that was put back to an older state knows nothing. */
+function wasFormed(clusterId: string, setsFormed: number, setId: string): boolean {
+  for (let at = 0; at < setsFormed; at++) if (setIdOf(clusterId, at) === setId) return true;
+  return false;
 }
 
 /** Null: there is none that could be understood. Undefined: it cannot be read now. */

@@ -1,12 +1,13 @@
 /** Sets are formed once, by whomever; every node finds its own, and spares help where nodes are missing. */
 import { describe, expect, test } from "bun:test";
 import {
+  clusterDocument,
   type ReplicaSetDocument,
   replicaSetDocument,
 } from "../../../src/cluster/coordination/documents.ts";
 import type { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
 import { childrenOf } from "../../../src/cluster/coordination/memory-tree.ts";
-import { SETS_PATH, setPath } from "../../../src/cluster/coordination/paths.ts";
+import { CLUSTER_PATH, SETS_PATH, setPath } from "../../../src/cluster/coordination/paths.ts";
 import {
   Formation,
   firstSets,
@@ -183,6 +184,44 @@ describe("nodes", () => {
     world.pass(5000);
     expect(world.sets).toEqual([]);
     expect(world.lines.filter((line) => line.includes("that were not retired")).length).toBe(3);
+  });
+
+  test("whose set was retired are to be emptied, those whose set is lost are not", () => {
+    const isTold = (world: FormingWorld, what: string) =>
+      world.lines.filter((line) => line.includes(what)).length;
+    for (const sets of [1, 2]) {
+      const world = new FormingWorld(SEED);
+      const shapes = { ...shape, initialSets: sets };
+      for (let at = 0; at < 3 * sets; at++) world.add(shapes);
+      world.until("placed", () => world.placed === 3 * sets);
+      const [lost] = world.sets;
+      const session = world.ensemble.openSession(1e9, () => undefined);
+      const path = setPath(lost!.id);
+      world.ensemble.commit([{ kind: "remove", path, version: 0 }], session);
+      world.add(shapes, lost!.id);
+      world.pass(5000);
+      expect(isTold(world, "that were not retired")).toBe(1);
+      expect(isTold(world, "empty its directory")).toBe(0);
+    }
+    const world = new FormingWorld(SEED);
+    for (let at = 0; at < 6; at++) world.add({ ...shape, initialSets: 2 });
+    world.until("placed", () => world.placed === 6);
+    const session = world.ensemble.openSession(1e9, () => undefined);
+    const [retired] = world.sets;
+    const { data, version } = world.ensemble.view.get(CLUSTER_PATH)!;
+    const cluster = clusterDocument.parse(CLUSTER_PATH, data);
+    const counted = clusterDocument.encode({ ...cluster, setsRetired: 1 });
+    world.ensemble.commit(
+      [
+        { kind: "remove", path: setPath(retired!.id), version: 0 },
+        { kind: "write", path: CLUSTER_PATH, version, data: counted },
+      ],
+      session,
+    );
+    world.add({ ...shape, initialSets: 2 }, retired!.id);
+    world.pass(5000);
+    expect(isTold(world, "that were not retired")).toBe(0);
+    expect(isTold(world, "empty its directory")).toBe(1);
   });
 
   test("do not help a set that drains and has nothing, and one that has slots behind all others", () => {

@@ -20,12 +20,12 @@ import {
 } from "../../../src/cluster/coordination/paths.ts";
 import { MoveDocuments } from "../../../src/cluster/node/move-documents.ts";
 import { MoveRequests } from "../../../src/cluster/node/move-requests.ts";
-import { fateOfSet, retireSet } from "../../../src/cluster/node/retired-set.ts";
+import { fateOfSet, retireSet, setIdOf } from "../../../src/cluster/node/retired-set.ts";
 import { CoordinatedWorld } from "./coordinated-world.ts";
 
 const SEED = Number(process.env["DKV_TEST_SEED"] ?? 1);
 const CLUSTER = "c".repeat(40);
-const idOf = (at: number) => at.toString(16).padStart(40, "5");
+const idOf = (at: number) => setIdOf(CLUSTER, at - 1);
 const [A, B, C] = [idOf(1), idOf(2), idOf(3)];
 
 class SetsWorld extends CoordinatedWorld {
@@ -196,6 +196,12 @@ test("a set whose document is missing without being counted is lost, not retired
   const cluster = world.ensemble.view.get(CLUSTER_PATH)!;
   world.settled(world.coordinator.remove(CLUSTER_PATH, cluster.version));
   expect(world.fate(A)).toBe("lost");
+});
+
+test("a set that an older state of the ensemble does not know yet is lost, though all others are there", () => {
+  const world = new SetsWorld(SEED, HALVES);
+  expect(world.counts).toEqual({ setsFormed: 2, setsRetired: 0 });
+  expect(world.fate(C)).toBe("lost");
 });
 
 test(`whatever is asked at one time, moves have their sets, slots their owners, and one set stays (DKV_TEST_SEED=${SEED})`, () => {
