@@ -208,8 +208,7 @@ export class ClusterNode {
   /** Moves of slots, for any set. */
   get moveRequests(): MoveRequests {
     const newId = () => Buffer.from(this.#options.random(MOVE_ID_BYTES)).toString("hex");
-    const { coordinator, moves } = this.#options;
-    return new MoveRequests({ coordinator, newId, slotsPerMove: moves.slotsPerMove });
+    return new MoveRequests({ coordinator: this.#options.coordinator, newId });
   }
 
   /** Of its set, as last read. */
