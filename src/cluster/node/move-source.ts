@@ -24,6 +24,8 @@ const LOG_BYTES_MAX = 1024 * 1024;
 /** Frames that one piece looks through when none of their records are of these slots. */
 const LOG_ROUNDS_MAX = 64;
 const RETRY_MS = 500;
+/** Longer than a destination whose writer has failed takes to have another one. */
+const FROZEN_MS_MAX = 10_000;
 
 export interface MoveSourceOptions {
   readonly id: string;
@@ -70,7 +72,9 @@ export class MoveSource {
     this.#neededFrom = store.committed;
     this.startedMs = shell.clock.monotonicMs();
     const freeze = isFrozen ? this.#freezeNow(store.committed) : undefined;
-    this.#machine = new SourceMove({ id, freeze, retryMs: RETRY_MS });
+    this.#machine = new SourceMove({
+      ...{ id, freeze, retryMs: RETRY_MS, frozenMsMax: FROZEN_MS_MAX },
+    });
     this.#add(() => this.#readDocument());
   }
 

@@ -11,7 +11,7 @@
  * - Nothing is remembered here that a new writer would need: it begins with what the log and the documents say, and asks
  *   the destination.
  * - A slot is frozen from the moment that its freeze is in the log until the documents show a decision. No time-out does
- *   it, and no message.
+ *   it, and no message: when a destination takes nothing more, its documents are asked to decide.
  * - The flip is asked for only when the destination has said, in this writer's term, that it has everything up to the
  *   freeze, with the checksum of what was sent.
  * - Keys go only when the documents say that the slots are the other set's.
@@ -90,6 +90,8 @@ export interface SourceBoot {
   readonly freeze: Freeze | undefined;
   /** Milliseconds after which something is asked for again. */
   readonly retryMs: number;
+  /** Milliseconds after which a move is called off that has its slots frozen and comes no further. */
+  readonly frozenMsMax: number;
 }
 
 const NONE: readonly SourceAction[] = [];
@@ -97,6 +99,7 @@ const NONE: readonly SourceAction[] = [];
 export class SourceMove {
   readonly #id: string;
   readonly #retryMs: number;
+  readonly #frozenMsMax: number;
   #phase: SourcePhase = "asking";
   #freeze: Freeze | undefined;
   /** What the destination has said last, and where to go on: there, or further on when nothing was to be sent. */
@@ -110,11 +113,14 @@ export class SourceMove {
   /** The move's document is no longer there. */
   #isGone = false;
   #lastMs = Number.NEGATIVE_INFINITY;
+  /** When the destination had more than before, as far as that matters: since the freeze, in this term. */
+  #progressMs: number | undefined = undefined;
 
   constructor(boot: SourceBoot) {
     this.#id = boot.id;
     this.#freeze = boot.freeze;
     this.#retryMs = boot.retryMs;
+    this.#frozenMsMax = boot.frozenMsMax;
   }
 
   get phase(): SourcePhase {
@@ -143,7 +149,7 @@ export class SourceMove {
       case "announced":
         return this.#onAnnounced(event.isDone);
       case "frozen":
-        return this.#onFrozen(event.freeze);
+        return this.#onFrozen(event.freeze, nowMs);
       case "ended":
         return this.#onEnded(nowMs);
       case "removed":
@@ -159,7 +165,7 @@ export class SourceMove {
       case "sending":
         // What was sent may be lost; what the destination says is where to go on.
         this.#phase = "asking";
-        return this.#ask(nowMs);
+        return [...this.#ask(nowMs), ...this.#loseHope(nowMs)];
       case "closing":
         return this.#close(nowMs);
       case "flipping":
@@ -168,6 +174,15 @@ export class SourceMove {
       default:
         return NONE;
     }
+  }
+
+  /** Clients wait for a frozen slot: it stays here when its destination has no writer, or no room, for too long. */
+  #loseHope(nowMs: number): readonly SourceAction[] {
+    if (this.#freeze === undefined) return NONE;
+    this.#progressMs ??= nowMs;
+    if (nowMs - this.#progressMs < this.#frozenMsMax) return NONE;
+    this.#progressMs = nowMs;
+    return this.#abort("its destination takes no more, and clients wait");
   }
 
   /** `restart`: the checksum of what the destination has and cannot go on with. */
@@ -187,6 +202,7 @@ export class SourceMove {
       status.pieces === this.#pieces + 1 &&
       status.chain === this.#expectedChain;
     if (!isAnswer) this.#isCaughtUp = false;
+    if (status.chain !== this.#chain) this.#progressMs = nowMs;
     this.#pieces = status.pieces;
     this.#chain = status.chain;
     this.#resume = status.resume;
@@ -251,8 +267,9 @@ export class SourceMove {
     return [{ type: "freeze" }];
   }
 
-  #onFrozen(freeze: Freeze): readonly SourceAction[] {
+  #onFrozen(freeze: Freeze, nowMs: number): readonly SourceAction[] {
     this.#freeze = freeze;
+    this.#progressMs = nowMs;
     return this.#phase === "freezing" ? this.#goOn(true) : NONE;
   }
 

@@ -14,7 +14,7 @@ const RECORDS = Buffer.from("records");
 const FREEZE = { index: 20, clockMs: 1000 };
 
 function start(freeze?: typeof FREEZE): SourceMove {
-  return new SourceMove({ id: ID, freeze, retryMs: 100 });
+  return new SourceMove({ id: ID, freeze, retryMs: 100, frozenMsMax: 1000 });
 }
 
 function types(actions: readonly SourceAction[]): string[] {
@@ -108,6 +108,29 @@ test("a move that is aborted waits for nobody once it has thawed: its destinatio
   expect(types(frozen.step({ type: "tick" }, 200))).toEqual(["send", "remove-document"]);
   frozen.step({ type: "removed" }, 201);
   expect(frozen.phase).toBe("done");
+});
+
+test("a destination that takes nothing more while the slot is frozen has the move called off, and nothing thaws by that", () => {
+  const move = start(FREEZE);
+  expect(types(move.step({ type: "tick" }, 0))).toEqual(["send"]);
+  move.step(importing(7, "c", LOG), 500);
+  move.step(piece(LOG), 501);
+  expect(types(move.step({ type: "tick" }, 1400))).toEqual(["send"]);
+  // It answers, and has what it had: its disk may be full.
+  move.step(importing(7, "c", LOG), 1401);
+  move.step(piece(LOG), 1402);
+  expect(types(move.step({ type: "tick" }, 1510))).toEqual(["send", "abort"]);
+  // As long as the documents say nothing, once in a while.
+  expect(types(move.step({ type: "tick" }, 1700))).toEqual(["send"]);
+  expect(types(move.step({ type: "tick" }, 2520))).toEqual(["send", "abort"]);
+  const aborted = { type: "document", view: { state: "ABORTED", owns: true } } as const;
+  expect(move.step(aborted, 2530)[0]).toEqual({ type: "end", removes: false });
+});
+
+test("a destination that takes nothing while nobody waits is asked for ever", () => {
+  const move = start();
+  for (let ms = 0; ms < 10_000; ms += 200)
+    expect(types(move.step({ type: "tick" }, ms))).toEqual(["send"]);
 });
 
 test("the document of slots that have moved stays until their destination serves them", () => {
