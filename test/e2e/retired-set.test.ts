@@ -1,6 +1,6 @@
 /**
  * A set of real processes that joins, is drained and retired: its document is gone, its node passes commands on, also after
- * a start, and takes part again only with an empty directory.
+ * a start, and takes part again only with an empty directory. And one that is gone for good before it has any slots.
  */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, rmSync } from "node:fs";
@@ -111,3 +111,49 @@ test.skipIf(MISSING !== "")("a set that joined is retired, and its node used aga
     await cluster.stop();
   }
 });
+
+test.skipIf(MISSING !== "")(
+  "a set whose nodes are gone keeps no other moves back, and is retired without them",
+  async () => {
+    const cluster = await DkvCluster.start({
+      ...{ sets: 2, nodesPerSet: 1, writeQuorum: 1 },
+      flags: ["--cluster-auto-rebalance", "yes"],
+    });
+    const words = () => cluster.nodes.map(({ output }) => output.slice(-1500)).join("\n---\n");
+    const movesOf = async (node: ClusterProcess) =>
+      (await node.ask("CLUSTER", "MOVES")) as unknown[];
+    try {
+      const [first, second] = cluster.nodes as [ClusterProcess, ClusterProcess];
+      const third = cluster.add();
+      await until("it serves", async () => third.output.includes("the writer of its replica set"));
+      const dead = `${await third.ask("CLUSTER", "MYSHARDID")}`;
+      // It would ask for its share after two seconds.
+      await third.kill();
+      const other = `${await second.ask("CLUSTER", "MYSHARDID")}`;
+      const [[, , slots]] = (await first.ask(
+        "CLUSTER",
+        "REBALANCE",
+        "WEIGHT",
+        other,
+        "0",
+        "DRYRUN",
+      )) as [[string, string, string]];
+      const ofSecond = Number(slots.split("-")[0]);
+      const ofFirst = ofSecond === 0 ? 1000 : 0;
+      const range = (at: number) => `${at}-${at + 9}`;
+      await first.ask("CLUSTER", "MOVE", range(ofFirst), "TO", dead);
+      await first.ask("CLUSTER", "MOVE", range(ofFirst + 10), "TO", other);
+      await until(
+        "the other moves are over",
+        async () => (await movesOf(first)).length === 10,
+        words,
+      );
+      expect(await first.ask("CLUSTER", "ABORT", "ALL")).toBe(10);
+      await until("all moves are over", async () => (await movesOf(first)).length === 0, words);
+      await first.ask("CLUSTER", "DRAIN", dead);
+      expect(await setIds(cluster)).not.toContain(dead);
+    } finally {
+      await cluster.stop();
+    }
+  },
+);

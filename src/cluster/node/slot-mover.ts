@@ -29,6 +29,7 @@ import {
   type MoveMessage,
 } from "../resharding/move-message.ts";
 import { slotsOf } from "../resharding/slot-ranges.ts";
+import type { TopologyNode } from "../topology.ts";
 import { DocumentFolder, type KnownDocument } from "./document-folder.ts";
 import { FreezeTurns } from "./freeze-turns.ts";
 import { MoveDestination } from "./move-destination.ts";
@@ -40,7 +41,10 @@ import { MoveSource } from "./move-source.ts";
 const TICK_MS = 50;
 /** How often a move that waits for nothing but a decision looks at the documents, beside what watches tell. */
 const LOOK_TICKS = 40;
-/** Moves away from this set at one time: one can have its keys sent while another one is frozen. More take no less time. */
+/**
+ * Moves away from this set at one time: one can have its keys sent while another one is frozen. More take no less time.
+ * Those whose destination is not there do not count.
+ */
 const SOURCES_MAX = 2;
 const PIECE_BYTES_MAX = 256 * 1024;
 /** Of a segment: a piece is one unit. */
@@ -267,13 +271,11 @@ export class SlotMover {
     if (term === undefined) return;
     const documents = new Map(term.folder.documents.map(({ document }) => [document.id, document]));
     for (const source of this.#sources.values()) {
-      const state = documents.get(source.id)?.state;
-      if (state !== "MIGRATING" && state !== "FREEZING") source.lookAgain();
+      if (!isOpen(documents.get(source.id))) source.lookAgain();
     }
     for (const { id, kind } of term.store.slots.moves.all) {
-      const state = documents.get(id)?.state;
-      const isOpen = state === "MIGRATING" || state === "FREEZING";
-      if (kind === "importing" && !isOpen) this.#destinationOf(id, term).lookAgain();
+      if (kind === "importing" && !isOpen(documents.get(id)))
+        this.#destinationOf(id, term).lookAgain();
     }
     this.#begin(term, documents);
   }
@@ -290,11 +292,24 @@ export class SlotMover {
     const own = [...documents.values()]
       .filter(({ id, source }) => source === this.#options.setId && !this.#isKnown(id))
       .sort((a, b) => a.slots[0]!.start - b.slots[0]!.start);
-    for (const { id, slots, destination } of own) {
-      if (this.#sources.size >= SOURCES_MAX) break;
-      if (this.#isBusy(slots)) continue;
+    for (const move of own) {
+      const { id, slots, destination } = move;
+      if (this.#running(documents) >= SOURCES_MAX) break;
+      if (this.#isBusy(slots) || this.#isStuck(move)) continue;
       this.#addSource(term, { id, slots, destination, isFrozen: false });
     }
+  }
+
+  #running(documents: ReadonlyMap<string, SlotMoveDocument>): number {
+    const sources = [...this.#sources.values()];
+    return sources.filter(({ id }) => !this.#isStuck(documents.get(id))).length;
+  }
+
+  /** Whether a move waits for a destination that may never come back. */
+  #isStuck(move: SlotMoveDocument | undefined): boolean {
+    if (move === undefined || !isOpen(move)) return false;
+    const writer = this.#writerOf(move.destination);
+    return writer === undefined || writer.health === "fail";
   }
 
   /** Whether a move away is under way, or has ended. */
@@ -392,7 +407,7 @@ export class SlotMover {
       ...{ clock, logger, documents: new MoveDocuments(coordinator, setId) },
       freezes: new FreezeTurns(),
       pieceBytes: Math.min(PIECE_BYTES_MAX, store.internals.log.unitBytesMax / PIECE_SEGMENT_SHARE),
-      sendToSet: (id, message, records) => send(this.#writerOf(id), message, records),
+      sendToSet: (id, message, records) => send(this.#writerOf(id)?.id, message, records),
       reply: (peer, message) => send(peer, message),
       delayFor: (bytes) => this.#delayFor(bytes),
       committed: (index) => this.#whenCommitted(store, waiters, index),
@@ -405,8 +420,8 @@ export class SlotMover {
     };
   }
 
-  #writerOf(setId: string): string | undefined {
-    return this.#options.topology.value.sets.find(({ id }) => id === setId)?.writer?.id;
+  #writerOf(setId: string): TopologyNode | undefined {
+    return this.#options.topology.value.sets.find(({ id }) => id === setId)?.writer;
   }
 
   #whenCommitted(store: Store, waiters: Waiter[], index: number): Promise<boolean> {
@@ -446,4 +461,9 @@ export class SlotMover {
       this.#options.onFatal(error as Error);
     }
   }
+}
+
+/** Whether a move has not been decided. */
+function isOpen(move: SlotMoveDocument | undefined): boolean {
+  return move?.state === "MIGRATING" || move?.state === "FREEZING";
 }
