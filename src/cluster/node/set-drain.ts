@@ -65,11 +65,11 @@ export class SetDrain {
 
   async #goOn({ slots }: ReplicaSetDocument): Promise<void> {
     const { coordinator, setId, requests, logger, isResting } = this.#options;
+    if (!isResting()) return;
     if (slots.length === 0) {
       await retireSet(coordinator, setId);
       return;
     }
-    if (!isResting()) return;
     const result = await requests.rebalance(new Map(), false);
     if ("problem" in result) logger.warn({ problem: result.problem }, "a drain does not go on");
     else logger.info({ moves: result.moves.length }, "a drain goes on");
