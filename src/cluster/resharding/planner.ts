@@ -74,10 +74,10 @@ function sharesOf(sets: readonly PlannedSet[]): Share[] | undefined {
   const exact = sorted.map(({ weight }) => (total * weight) / weights);
   const targets = exact.map(Math.floor);
   let rest = total - targets.reduce((sum, target) => sum + target, 0);
-  // A slot more is for whoever has it already, and then for whoever the rounding cost most.
+  // A slot more is for whoever has it already, and then for whoever the rounding cost most; not where it cost nothing.
   const order = sorted
     .map((_, index) => index)
-    .filter((index) => sorted[index]!.weight > 0)
+    .filter((index) => exact[index]! > targets[index]!)
     .sort((a, b) => {
       const excess = (index: number) => (owned[index]!.length > targets[index]! ? 1 : 0);
       const lost = (index: number) => exact[index]! - targets[index]!;

@@ -40,6 +40,19 @@ test("weight 0 drains a set; without anybody to take the slots there is no plan"
   expect(planShares([{ id: "a", slots: [whole], weight: 0 }])).toBeUndefined();
 });
 
+test("what does not divide is for sets whose share is not whole, whoever has more", () => {
+  const sets = [
+    { id: "a", slots: [whole], weight: 3 },
+    { id: "b", slots: [], weight: 1 },
+    { id: "c", slots: [], weight: 2 },
+    { id: "d", slots: [], weight: 2 },
+    { id: "e", slots: [], weight: 4 },
+  ];
+  // Of 1024: 256 and 4 × 85.33, 170.67, 170.67, 341.33.
+  const given = planShares(sets)!.map(({ slots }) => slotsOf(slots).length);
+  expect(given.reduce((sum, each) => sum + each, 0)).toBe(SLOT_COUNT - 256);
+});
+
 test("planMove leaves out what the set has, and what nobody has", () => {
   const sets = [
     { id: "a", slots: [{ start: 0, end: 9 }] },
