@@ -115,18 +115,18 @@ export function setOf(
 }
 
 /**
- * A set that lacks nodes: fewer of its own are present than it should have copies. One that drains comes last, and has
- * enough once it has no slots: whoever joins it has to be emptied again.
+ * Sets that lack nodes: fewer of its own are present than it should have copies. Those that drain last; one that drains and
+ * has no slots needs nobody.
  */
-export function setInNeed(
+export function setsInNeed(
   sets: readonly ReplicaSetDocument[],
   present: ReadonlySet<string>,
-): ReplicaSetDocument | undefined {
+): ReplicaSetDocument[] {
   const needy = sets.filter(({ members, learners, replicationFactor, isDraining, slots }) => {
     const own = [...members, ...learners].filter(({ nodeId }) => present.has(nodeId));
     return own.length < replicationFactor && !(isDraining && slots.length === 0);
   });
-  return needy.find(({ isDraining }) => !isDraining) ?? needy[0];
+  return needy.toSorted((a, b) => Number(a.isDraining) - Number(b.isDraining));
 }
 
 export interface FormationOptions {
@@ -153,6 +153,8 @@ const LOST_SETS =
 
 /** Watches miss nothing, but a write may fail without any change. */
 const RETRY_MS = 1000;
+/** Nodes that are not there for so long are missing: all of them are for a moment when the ensemble comes back. */
+const LACK_MS = 5000;
 
 export class Formation {
   readonly #options: FormationOptions;
@@ -162,6 +164,8 @@ export class Formation {
   #isOver = false;
   #hasComplained = false;
   #hasMissedSets = false;
+  /** Sets that lack nodes, and since when. */
+  #lacking: ReadonlyMap<string, number> = new Map();
 
   constructor(options: FormationOptions) {
     this.#options = options;
@@ -197,6 +201,7 @@ export class Formation {
   async #find(): Promise<string | undefined> {
     const { node } = this.#options;
     const sets = await this.#readSets();
+    if (sets === undefined) this.#lacking = new Map();
     if (sets === undefined) return undefined;
     const own = setOf(
       sets.map(({ document }) => document),
@@ -204,17 +209,26 @@ export class Formation {
     );
     if (own !== undefined) return this.#isOpenTo(own.id) ? own.id : undefined;
     const present = await this.#readPresent();
+    if (present === undefined) this.#lacking = new Map();
     if (present === undefined) return undefined;
     const mayForm = sets.length === 0 && this.#options.formerSet === "";
     return mayForm ? await this.#form(present) : await this.#join(sets, present);
   }
 
+  /** "wait": there may be one soon. */
   async #setToJoin(
     sets: readonly ReplicaSetDocument[],
     present: ReadonlySet<string>,
-  ): Promise<ReplicaSetDocument | undefined> {
-    const { formerSet } = this.#options;
-    if (formerSet === "") return setInNeed(sets, present);
+  ): Promise<ReplicaSetDocument | "wait" | undefined> {
+    const { formerSet, clock } = this.#options;
+    if (formerSet === "") {
+      const needy = setsInNeed(sets, present);
+      const nowMs = clock.monotonicMs();
+      const since = (id: string) => this.#lacking.get(id) ?? nowMs;
+      this.#lacking = new Map(needy.map(({ id }) => [id, since(id)]));
+      const found = needy.find(({ id }) => nowMs - since(id) >= LACK_MS);
+      return found ?? (needy.length > 0 ? "wait" : undefined);
+    }
     const former = sets.find(({ id }) => id === formerSet);
     if (former === undefined) await this.#askFate(formerSet);
     return former;
@@ -352,6 +366,7 @@ export class Formation {
     const { coordinator, node, logger } = this.#options;
     const documents = sets.map(({ document }) => document);
     const needy = await this.#setToJoin(documents, new Set(present.map(({ nodeId }) => nodeId)));
+    if (needy === "wait") return undefined;
     const known = sets.find(({ document }) => document === needy);
     if (known === undefined) return await this.#formNext(sets, present);
     const learners = [...known.document.learners, node];

@@ -7,12 +7,17 @@ import {
 } from "../../../src/cluster/coordination/documents.ts";
 import type { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
 import { childrenOf } from "../../../src/cluster/coordination/memory-tree.ts";
-import { CLUSTER_PATH, SETS_PATH, setPath } from "../../../src/cluster/coordination/paths.ts";
+import {
+  CLUSTER_PATH,
+  presencePath,
+  SETS_PATH,
+  setPath,
+} from "../../../src/cluster/coordination/paths.ts";
 import {
   Formation,
   firstSets,
   type SetShape,
-  setInNeed,
+  setsInNeed,
 } from "../../../src/cluster/node/formation.ts";
 import { MoveRequests } from "../../../src/cluster/node/move-requests.ts";
 import { Registration } from "../../../src/cluster/node/registration.ts";
@@ -136,6 +141,23 @@ describe("nodes", () => {
     expect(world.sets[0]!.members.length).toBe(3);
   });
 
+  test("take no place of one that is not there for a moment, as when the ensemble comes back", () => {
+    const world = new FormingWorld(SEED);
+    for (let at = 0; at < 3; at++) world.add(shape);
+    world.until("placed", () => world.placed === 3);
+    // Their presence says so.
+    world.pass(1000);
+    const session = world.ensemble.openSession(1e9, () => undefined);
+    const path = presencePath(nodeIdOf(1));
+    const { data, version } = world.ensemble.view.get(path)!;
+    expect(world.ensemble.commit([{ kind: "remove", path, version }], session)).toBeUndefined();
+    const spare = world.add(shape);
+    world.pass(4000);
+    world.ensemble.commit([{ kind: "create", path, data, lifetime: "ephemeral" }], session);
+    world.pass(20_000);
+    expect(spare.setId).toBeUndefined();
+  });
+
   test("that are too many form one more set, without slots, once they are enough and may", () => {
     const world = new FormingWorld(SEED);
     world.formsMoreSets = true;
@@ -234,9 +256,9 @@ describe("nodes", () => {
     const empty = set("1", true, []);
     const draining = set("2", true, [{ start: 0, end: 1 }]);
     const other = set("3", false, []);
-    expect(setInNeed([empty], nobody)).toBeUndefined();
-    expect(setInNeed([empty, draining], nobody)).toBe(draining);
-    expect(setInNeed([empty, draining, other], nobody)).toBe(other);
+    expect(setsInNeed([empty], nobody)).toEqual([]);
+    expect(setsInNeed([empty, draining, other], nobody)).toEqual([other, draining]);
+    expect(setsInNeed([other], new Set(["3"]))).toEqual([other]);
   });
 
   test("with the data of a set go back to that one only, whoever lacks a node", () => {
