@@ -59,6 +59,8 @@ export interface StoreOptions {
   readonly valueBytesMax: number;
   /** Of a store that has been abandoned: its memory is used again. */
   readonly arenas?: ArenaPool | undefined;
+  /** See RecoveryEffects; 0 unless told. */
+  readonly marksFrom?: number;
   /** The node is one of several: it opens as a replica, and what another node commits is told it. */
   readonly replication?: ReplicationStart;
   /** The log or the tables can no longer be trusted: the process must end. */
@@ -139,9 +141,7 @@ export async function openStore(
       store === undefined ? deletions.push(deletion.sequence) : store.noteDeletion(deletion),
     );
   const recovered = await recover({
-    fileSystem,
-    directory: walDirectory,
-    seed,
+    ...{ fileSystem, directory: walDirectory, seed, marksFrom: options.marksFrom ?? 0 },
     flushedSequence: lsm.flushedSequence,
     takeArena: () => takeArena(segments, lsm, replica),
     giveArena: (arena) => pool.give(arena),

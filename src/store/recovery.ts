@@ -38,6 +38,11 @@ export interface RecoveryEffects {
   readonly seed: HashSeed;
   /** Everything before it is in tables. */
   readonly flushedSequence: number;
+  /**
+   * What earlier frames call durable was so elsewhere, not here: this node got them while it was no member of a replica
+   * set yet, and may have lost some that it had not synced.
+   */
+  readonly marksFrom: number;
   /** An arena for the next segment; may wait for a flush. */
   takeArena(): Promise<Arena>;
   giveArena(arena: Arena): void;
@@ -314,8 +319,9 @@ class Recovery {
     rest: string[],
   ): void {
     const { path, missing } = at;
+    const { marksFrom } = this.#effects;
     const place = { path, offset: bad.end };
-    if (callsDurable(bad.arena, bad.end, bad.size, missing)) {
+    if (callsDurable(bad.arena, bad.end, bad.size, missing, marksFrom)) {
       throw new CorruptionError(
         `frame ${missing} of the log is damaged, though it was synced`,
         place,
@@ -323,7 +329,7 @@ class Recovery {
     }
     for (const name of rest) {
       const { arena, size } = this.#load(name);
-      if (callsDurable(arena, SEGMENT_HEADER_BYTES, size, missing)) {
+      if (callsDurable(arena, SEGMENT_HEADER_BYTES, size, missing, marksFrom)) {
         throw new CorruptionError(
           `frame ${missing} of the log is damaged or missing, though ${segmentFileName(segmentNumberOf(name)!)} follows it`,
           place,

@@ -88,10 +88,20 @@ export function nextFrame(arena: ArenaViews, from: number, end: number): number 
   return end;
 }
 
-/** Whether a valid frame in arena[from, end) has a durable index of at least `index`. Only after damage: slow. */
-export function callsDurable(arena: ArenaViews, from: number, end: number, index: number): boolean {
+/**
+ * Whether a valid frame in arena[from, end), of index `marksFrom` or a later one, has a durable index of at least `index`.
+ * Only after damage: slow.
+ */
+export function callsDurable(
+  arena: ArenaViews,
+  from: number,
+  end: number,
+  index: number,
+  marksFrom = 0,
+): boolean {
   for (let offset = nextFrame(arena, from, end); offset < end; ) {
-    if (readFrame(arena, offset).durableIndex >= index) return true;
+    const frame = readFrame(arena, offset);
+    if (frame.index >= marksFrom && frame.durableIndex >= index) return true;
     offset = nextFrame(arena, offset + 8, end);
   }
   return false;

@@ -5,6 +5,7 @@
 import { expect, test } from "bun:test";
 import { CorruptionError } from "../../src/base/errors.ts";
 import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
+import { openStore } from "../../src/store/open-store.ts";
 import { frameLengthAt, SEGMENT_HEADER_BYTES } from "../../src/wal/frame.ts";
 import { seededRandom } from "../support/crash-states.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
@@ -19,7 +20,10 @@ const FLIPS = 200;
 const WALL_MS = 1_700_000_000_000;
 const NOTHING: DiskImage = new Map();
 
-function open(image: DiskImage): {
+function open(
+  image: DiskImage,
+  marksFrom = 0,
+): {
   fileSystem: TracedFileSystem<undefined>;
   opened: Promise<StoreSession>;
 } {
@@ -33,6 +37,7 @@ function open(image: DiskImage): {
       segmentBytes: SEGMENT_BYTES,
       // Nothing is flushed by itself.
       segmentCount: 16,
+      open: async (options) => (await openStore({ ...options, marksFrom })).store,
     },
     [],
   );
@@ -96,6 +101,21 @@ async function refusal(image: DiskImage): Promise<CorruptionError> {
 }
 
 const LOGS = [1, 2].map((number) => `${DIRECTORY}/wal/${String(number).padStart(12, "0")}.log`);
+
+test("what frames from before a node was a member call durable may be lost here: the log ends there", async () => {
+  const { image } = await build(false);
+  const [path] = LOGS;
+  const starts = framesOf(image.get(path!)!);
+  const lost = 5;
+  const damaged = flipped(image, path!, (starts[lost - 1]! + 40) * 8);
+  const { opened } = open(damaged, KEYS + 1);
+  const session = await opened;
+  expect([
+    ...(await session.readAll(Array.from({ length: KEYS }, (_, i) => `key-${i}`))).keys(),
+  ]).toEqual(Array.from({ length: lost - 1 }, (_, i) => `key-${i}`));
+  await session.store.close();
+  await expect(open(damaged, KEYS - 2).opened).rejects.toThrow("is damaged");
+});
 
 test("a damaged frame that a later one calls durable is refused by file and offset", async () => {
   const { image } = await build(false);

@@ -129,7 +129,7 @@ async function recovered(
       fileSystem,
       directory: DIRECTORY,
       seed: KEY_SEED,
-      flushedSequence: 1,
+      ...{ flushedSequence: 1, marksFrom: 0 },
       takeArena: () => Promise.resolve(new Arena(SEGMENT_BYTES)),
       giveArena: () => undefined,
       beginSegment: () => undefined,

@@ -172,6 +172,7 @@ export class ClusterNode {
     const log = await StoreLog.open({
       ...{ ...options.store, onCommitted },
       ...{ fileSystem, directory, clock, random: joined.storeRandom },
+      marksFrom: joined.file.state.marksFrom ?? Number.POSITIVE_INFINITY,
       replication: { commitIndex: 0, retainBytesMax: options.retainBytesMax },
     });
     // Recovery has synced what the last process had not.
@@ -407,6 +408,7 @@ export class ClusterNode {
 
   #onDocument(document: ReplicaSetDocument, version: number): void {
     this.#document = document;
+    this.#noteMembership(document);
     const isListed = setOf([document], this.identity.nodeId) !== undefined;
     // It was forgotten while nobody could see it.
     if (!isListed && !this.#isSeeking) this.#formation = this.#seekSet();
@@ -414,6 +416,15 @@ export class ClusterNode {
     this.#showPeers();
     this.#onSuccessor?.(document);
     this.#options.events.onDocument(document, version);
+  }
+
+  #noteMembership({ members }: ReplicaSetDocument): void {
+    const { nodeId, incarnation } = this.identity;
+    const isMember = members.some(
+      (each) => each.nodeId === nodeId && each.incarnation === incarnation,
+    );
+    const next = this.store.internals.log.writtenIndex + 1;
+    this.#joined.file.setMarksFrom(isMember ? next : null).catch(this.#options.events.onFatal);
   }
 
   #showPeers(): void {

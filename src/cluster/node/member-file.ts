@@ -34,6 +34,11 @@ const contentSchema = z.strictObject({
   promise: z.strictObject({ epoch: count, leaseMs: count }),
   bootId: z.uuid(),
   isExposed: z.boolean(),
+  /**
+   * Index from which on the log's frames were written while the node was a member: what they call durable was so here. Null:
+   * it is none, so that frames speak of others.
+   */
+  marksFrom: count.nullable(),
 });
 const schema = z.strictObject({
   format: z.literal(FORMAT),
@@ -69,7 +74,10 @@ export class MemberFile {
     ids: Pick<MemberState, "nodeId" | "clusterId" | "bootId">,
   ): MemberFile {
     const promise = { epoch: 0, leaseMs: 0 };
-    const state = { ...ids, setId: "", incarnation: 1, promise, isExposed: false };
+    const state = {
+      ...{ ...ids, setId: "", incarnation: 1, promise, isExposed: false },
+      marksFrom: null,
+    };
     return new MemberFile(fileSystem, directory, state);
   }
 
@@ -98,7 +106,8 @@ export class MemberFile {
     const isNew = wasExposed && bootId !== this.#state.bootId;
     const incarnation = this.#state.incarnation + (isNew ? 1 : 0);
     const isExposed = conditions.isExposed || (wasExposed && !isNew);
-    this.#state = { ...this.#state, incarnation, bootId, isExposed };
+    const marksFrom = isNew ? null : this.#state.marksFrom;
+    this.#state = { ...this.#state, incarnation, bootId, isExposed, marksFrom };
     const file = this.#writeNew(this.#state);
     file.sync();
     file.close();
@@ -118,6 +127,12 @@ export class MemberFile {
   async enter(setId: string): Promise<void> {
     assert(this.#state.setId === "" || this.#state.setId === setId, "data of another replica set");
     if (this.#state.setId !== setId) await this.#replace({ ...this.#state, setId });
+  }
+
+  /** Whether the node is a member, and which frame comes next then. Late is harmless: a mark less says that data was lost. */
+  async setMarksFrom(index: number | null): Promise<void> {
+    if ((index === null) !== (this.#state.marksFrom === null))
+      await this.#replace({ ...this.#state, marksFrom: index });
   }
 
   /** Before appendfsync becomes everysec or no; and, with false, when all that was acknowledged is synced. */
@@ -171,9 +186,12 @@ export function parseMemberState(path: string, bytes: Buffer): MemberState {
 
 /** Over the fields in the schema's order, which is the one that parsing gives. */
 function checksumOf(content: MemberState): string {
-  const { nodeId, clusterId, setId, incarnation, promise, bootId, isExposed } = content;
+  const { nodeId, clusterId, setId, incarnation, promise, bootId, isExposed, marksFrom } = content;
   const { epoch, leaseMs } = promise;
-  const fields = [nodeId, clusterId, setId, incarnation, epoch, leaseMs, bootId, isExposed];
+  const fields = [
+    ...[nodeId, clusterId, setId, incarnation, epoch, leaseMs, bootId, isExposed],
+    marksFrom,
+  ];
   return xxh64(Buffer.from(JSON.stringify(fields)))
     .toString(16)
     .padStart(16, "0");

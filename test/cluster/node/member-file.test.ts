@@ -140,6 +140,22 @@ test("the data is one set's for ever", () => {
   expect(again.enter("b".repeat(40))).rejects.toThrow("data of another replica set");
 });
 
+test("frames speak for the node while it is a member, and no longer than its incarnation lives", () => {
+  const machine = new Machine(new SimRandom(SEED));
+  const file = openOrCreate(machine, { isAlive: true });
+  file.begin({ bootId: BOOT, isExposed: true });
+  expect(file.state.marksFrom).toBeNull();
+  void file.setMarksFrom(12);
+  // A member that stays one goes on from where it began.
+  void file.setMarksFrom(40);
+  machine.scheduler.runUntilDone(() => false, 100_000);
+  machine.disk.losePower();
+  const again = openOrCreate(machine, { isAlive: true });
+  expect(again.state.marksFrom).toBe(12);
+  expect(again.begin({ bootId: OTHER_BOOT, isExposed: true })).toBe(true);
+  expect(again.state.marksFrom).toBeNull();
+});
+
 describe("the file", () => {
   const state: MemberState = {
     ...IDS,
@@ -147,6 +163,7 @@ describe("the file", () => {
     incarnation: 7,
     promise: { epoch: 12, leaseMs: 1000 },
     isExposed: true,
+    marksFrom: 17,
   };
 
   test("says what was written", () => {
