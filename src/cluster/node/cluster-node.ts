@@ -209,7 +209,8 @@ export class ClusterNode {
   /** Moves of slots, for any set. */
   get moveRequests(): MoveRequests {
     const newId = () => Buffer.from(this.#options.random(MOVE_ID_BYTES)).toString("hex");
-    return new MoveRequests({ coordinator: this.#options.coordinator, newId });
+    const { coordinator, moves } = this.#options;
+    return new MoveRequests({ coordinator, newId, slotsPerMove: moves.slotsPerMove });
   }
 
   /** Of its set, as last read. */

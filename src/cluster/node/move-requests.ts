@@ -17,7 +17,7 @@ import {
 } from "../coordination/documents.ts";
 import { idsOf, MOVES_PATH, movePath, SETS_PATH, setPath } from "../coordination/paths.ts";
 import { type PlannedMove, planMove, planShares } from "../resharding/planner.ts";
-import { hasAll, removeSlots, slotsOf } from "../resharding/slot-ranges.ts";
+import { addSlots, hasAll, removeSlots, slotsOf } from "../resharding/slot-ranges.ts";
 import type { KnownDocument } from "./document-folder.ts";
 import { retireSet } from "./retired-set.ts";
 
@@ -33,6 +33,8 @@ export interface MoveRequestsOptions {
   readonly coordinator: Coordinator;
   /** 40 hexadecimal digits that no move had. */
   newId(): string;
+  /** 1 if it is not given. */
+  readonly slotsPerMove?: number | undefined;
 }
 
 interface Seen {
@@ -49,9 +51,11 @@ const LAST_SET = "it is the last replica set that is not draining: nobody could 
 export class MoveRequests {
   readonly #coordinator: Coordinator;
   readonly #newId: () => string;
+  readonly #slotsPerMove: number;
 
   constructor(options: MoveRequestsOptions) {
     this.#coordinator = options.coordinator;
+    this.#slotsPerMove = options.slotsPerMove ?? 1;
     this.#newId = () => options.newId();
   }
 
@@ -204,9 +208,9 @@ export class MoveRequests {
     if (isDry) return { moves: planned };
     const versions = new Map(seen.sets.map(({ document, version }) => [document.id, version]));
     const documents = planned.flatMap(({ source, destination, slots }) =>
-      slotsOf(slots).map(
-        (slot): SlotMoveDocument => ({
-          ...{ format: 1, id: this.#newId(), source, destination, slots: [single(slot)] },
+      this.#parts(slotsOf(slots)).map(
+        (part): SlotMoveDocument => ({
+          ...{ format: 1, id: this.#newId(), source, destination, slots: part },
           ...{ state: "MIGRATING", sourceVersion: versions.get(source)! },
           destinationVersion: versions.get(destination)!,
         }),
@@ -217,6 +221,15 @@ export class MoveRequests {
       if (problem !== undefined) return { problem: `${at} moves have begun, and then: ${problem}` };
     }
     return { moves: planned };
+  }
+
+  /** The slots of one move each. */
+  #parts(slots: readonly number[]): SlotRange[][] {
+    const count = Math.ceil(slots.length / this.#slotsPerMove);
+    return Array.from({ length: count }, (_, at) => {
+      const first = at * this.#slotsPerMove;
+      return addSlots([], slots.slice(first, first + this.#slotsPerMove).map(single));
+    });
   }
 
   /** Undefined: all moves that can be made have been. Those are left out whose sets are not as they were planned for. */

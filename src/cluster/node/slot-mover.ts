@@ -82,6 +82,8 @@ export interface MovePace {
   bytesPerSecond(): number;
   /** Whether N spares form one more set, and a set that has never had slots gets its share by itself. */
   rebalances(): boolean;
+  /** 1 if it is not given. */
+  readonly slotsPerMove?: number;
 }
 
 export interface SlotMoverOptions {
