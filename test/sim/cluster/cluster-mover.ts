@@ -1,6 +1,6 @@
 /**
  * An operator of a simulated cluster: has slots moved that clients use, several at once and also ones that are on the
- * move, and now and then calls moves off.
+ * move, and now and then calls moves off; drains sets, now and then changes its mind, and empties nodes that are left.
  */
 import { slotOf } from "../../../src/base/slot.ts";
 import { slotMoveDocument } from "../../../src/cluster/coordination/documents.ts";
@@ -14,13 +14,18 @@ import type { ClusterNodes } from "./cluster-nodes.ts";
 
 const SESSION_MS = 4000;
 const ABORT_SHARE = 0.1;
+const CHANGE_OF_MIND_SHARE = 0.3;
+const EMPTIED_SHARE = 0.5;
 const SLOTS_MAX = 4;
 const ID_BYTES = 20;
 
 export interface MoverOptions {
   readonly ensemble: MemoryEnsemble;
   readonly nodes: ClusterNodes;
-  readonly meanMs: number;
+  /** Between moves, and between drains, on average; undefined: there are none. */
+  readonly moveMs: number | undefined;
+  readonly drainMs: number | undefined;
+  readonly slotsPerMove: number;
   /** That clients have used. */
   keys(): Iterable<string>;
   goesOn(): boolean;
@@ -41,19 +46,44 @@ export class ClusterMover {
         sessionTimeoutMs: SESSION_MS,
         latencyMs: () => random.exponential(1),
       }),
+      slotsPerMove: options.slotsPerMove,
       newId: () => Buffer.from(random.bytes(ID_BYTES)).toString("hex"),
     });
   }
 
   async run(): Promise<void> {
+    const { moveMs, drainMs } = this.#options;
+    await Promise.all([
+      this.#repeat(moveMs, () => this.#moveOrAbort()),
+      this.#repeat(drainMs, () => this.#drain()),
+    ]);
+  }
+
+  async #repeat(meanMs: number | undefined, act: () => Promise<unknown>): Promise<void> {
     const { random, clock } = this.#life;
-    const { meanMs, goesOn } = this.#options;
+    if (meanMs === undefined) return;
     for (;;) {
       await new Promise<void>((resolve) => clock.after(random.exponential(meanMs), resolve));
-      if (!goesOn()) return;
-      if (random.chance(ABORT_SHARE)) await this.#requests.abort(undefined);
-      else await this.#move();
+      if (!this.#options.goesOn()) return;
+      await act();
     }
+  }
+
+  async #moveOrAbort(): Promise<void> {
+    if (this.#life.random.chance(ABORT_SHARE)) await this.#requests.abort(undefined);
+    else await this.#move();
+  }
+
+  async #drain(): Promise<void> {
+    const { random } = this.#life;
+    const { nodes } = this.#options;
+    const { sets } = nodes;
+    if (random.chance(EMPTIED_SHARE)) nodes.emptyRetired();
+    if (sets.length === 0) return;
+    const draining = sets.filter(({ isDraining }) => isDraining);
+    if (draining.length > 0 && random.chance(CHANGE_OF_MIND_SHARE))
+      await this.#requests.rebalance(new Map([[random.pick(draining).id, 1]]), false);
+    else await this.#requests.drain(random.pick(sets).id, false);
   }
 
   async #move(): Promise<void> {

@@ -5,12 +5,13 @@
  */
 import { DiskError } from "../../../src/base/errors.ts";
 import {
+  clusterDocument,
   type ReplicaSetDocument,
   replicaSetDocument,
 } from "../../../src/cluster/coordination/documents.ts";
 import type { MemoryEnsemble } from "../../../src/cluster/coordination/memory-ensemble.ts";
 import { childrenOf } from "../../../src/cluster/coordination/memory-tree.ts";
-import { SETS_PATH, setPath } from "../../../src/cluster/coordination/paths.ts";
+import { CLUSTER_PATH, SETS_PATH, setPath } from "../../../src/cluster/coordination/paths.ts";
 import type { Member } from "../../../src/cluster/replication/quorum.ts";
 import type { Life, SimProcess } from "../process.ts";
 import type { Simulation } from "../simulation.ts";
@@ -66,6 +67,15 @@ export class ClusterNodes {
     });
   }
 
+  /** Sets that were formed after the first ones, and sets that are no more. */
+  get setCounts(): { readonly formed: number; readonly retired: number } {
+    const { ensemble, swarm } = this.#options;
+    const found = ensemble.view.get(CLUSTER_PATH);
+    if (found === undefined) return { formed: 0, retired: 0 };
+    const { setsFormed, setsRetired } = clusterDocument.parse(CLUSTER_PATH, found.data);
+    return { formed: Math.max(0, setsFormed - swarm.initialSets), retired: setsRetired };
+  }
+
   /** Machines that could be lost for good now, with all that is on their disks. */
   get expendable(): SimProcess[] {
     const { sets } = this;
@@ -73,6 +83,18 @@ export class ClusterNodes {
       const server = this.servers.get(process.name);
       return process.isUp && server !== undefined && this.#isExpendable(server, sets);
     });
+  }
+
+  /** As an operator does who wants to use the nodes of retired sets again. */
+  emptyRetired(): void {
+    const { sets } = this;
+    for (const process of this.processes) {
+      const server = this.servers.get(process.name);
+      if (!process.isUp || server === undefined || !isRetired(server, sets)) continue;
+      process.crash("power");
+      process.disk.wipe();
+      this.bootLater(process, RESTART_MICROS);
+    }
   }
 
   bootLater(process: SimProcess, delayMicros: number): void {
@@ -146,6 +168,7 @@ export class ClusterNodes {
       shape: { initialSets, replicationFactor, writeQuorum },
       bootId: bootIdOf(life.process),
       ...{ retainBytesMax: swarm.retainBytesMax, observer },
+      ...{ rebalances: swarm.rebalances, slotsPerMove: swarm.slotsPerMove },
     });
     if (life.isAlive) this.servers.set(life.name, server);
   }
@@ -162,7 +185,9 @@ export class ClusterNodes {
     const isListed = (members: readonly Member[]) => members.some((each) => each.nodeId === nodeId);
     const set = sets.find(({ members, learners }) => isListed(members) || isListed(learners));
     // Before there are sets, a machine that is missing may be the one that is waited for.
-    if (set === undefined) return sets.length > 0;
+    // And one that has no data may just be put into one more set, which counts on it.
+    if (set === undefined)
+      return sets.length > 0 && (isRetired(server, sets) || !this.#options.swarm.rebalances);
     const { members, writeQuorum, phase } = set;
     if (phase !== "ACTIVE" || !isListed(members)) return false;
     const left = members.length - 1;
@@ -172,6 +197,11 @@ export class ClusterNodes {
       return other !== undefined && !other.life.isPaused;
     });
   }
+}
+
+/** Whether its set was there and is no more. */
+function isRetired({ formerSetId }: ClusterServer, sets: readonly ReplicaSetDocument[]): boolean {
+  return formerSetId !== "" && !sets.some(({ id }) => id === formerSetId);
 }
 
 function bootIdOf({ powerLossCount }: SimProcess): string {

@@ -66,11 +66,11 @@ class ClusterRun {
     this.#nodes = new ClusterNodes({
       ...{ world: this.#world, swarm, ensemble: this.#ensemble },
       observer: {
-        onServe: (server, epoch) => this.#checks.onServe(server, epoch),
-        onCommitted: (server) => this.#checks.onCommitted(server),
-        onLeaseRead: (server) => this.#checks.onLeaseRead(server),
-        onDocument: (document) => this.#checks.onDocument(document),
-        onAnswer: (server, slot) => this.#checks.onAnswer(server, slot),
+        onServe: (server, epoch) => this.#check((checks) => checks.onServe(server, epoch)),
+        onCommitted: (server) => this.#check((checks) => checks.onCommitted(server)),
+        onLeaseRead: (server) => this.#check((checks) => checks.onLeaseRead(server)),
+        onDocument: (document) => this.#check((checks) => checks.onDocument(document)),
+        onAnswer: (server, slot) => this.#check((checks) => checks.onAnswer(server, slot)),
       },
       onFailure: (error) => this.#fail(error),
     });
@@ -107,6 +107,8 @@ class ClusterRun {
         ["checkpoints", this.#nodes.checkpoints],
         ["replica reads", this.#history.replicaReads],
         ["slots moved", this.#nodes.movedSlots],
+        ["sets formed later", this.#nodes.setCounts.formed],
+        ["sets retired", this.#nodes.setCounts.retired],
       ]),
     };
   }
@@ -122,11 +124,25 @@ class ClusterRun {
     this.#goesOn = false;
     this.#runUntil(() => this.#clientsLeft === 0, "clients end");
     this.#runFor(this.#swarm.restMicros);
-    this.#runUntil(() => openMoves(this.#ensemble).length === 0, "moves of slots end");
+    this.#runUntil(() => this.#isSettled, "moves of slots end, and sets that drain are gone");
     this.#readAll();
     const { areClocksWild, areClocksRight } = this.#swarm;
     this.#history.check({ areClocksRight, ...(areClocksWild ? { trustedReader: READER } : {}) });
     this.#compareNodes();
+  }
+
+  get #isSettled(): boolean {
+    const isDraining = this.#nodes.sets.some((set) => set.isDraining);
+    return !isDraining && openMoves(this.#ensemble).length === 0;
+  }
+
+  /** What a check finds is this run's failure: it may be asked where nobody waits for what is thrown. */
+  #check(look: (checks: ClusterChecks) => void): void {
+    try {
+      look(this.#checks);
+    } catch (error) {
+      this.#fail(error as Error);
+    }
   }
 
   #fail(error: Error): void {
@@ -162,12 +178,12 @@ class ClusterRun {
   }
 
   #addMover(): void {
-    const { moveMs } = this.#swarm;
-    if (moveMs === undefined) return;
+    const { moveMs, drainMs, slotsPerMove } = this.#swarm;
     this.#world.addProcess("operator", {
       boot: (life) =>
         new ClusterMover(life, {
-          ...{ ensemble: this.#ensemble, nodes: this.#nodes, meanMs: moveMs },
+          ...{ ensemble: this.#ensemble, nodes: this.#nodes },
+          ...{ moveMs, drainMs, slotsPerMove },
           keys: () => this.#history.keys,
           goesOn: () => this.#goesOn,
         }).run(),

@@ -58,6 +58,9 @@ export interface ServerOptions {
   readonly storeShape: StoreShape;
   readonly replication: ReplicationOptions;
   readonly retainBytesMax: number;
+  /** Whether spares form one more set. */
+  readonly rebalances: boolean;
+  readonly slotsPerMove: number;
   /** Of the kernel: another one after a loss of power. */
   readonly bootId: string;
   readonly observer: ServerObserver;
@@ -129,7 +132,7 @@ export class ClusterServer {
     const life = this.#life;
     const { clock, random, fileSystem, name } = life;
     const { ensemble, logger, shape, replication, retainBytesMax, bootId } = this.#options;
-    const { observer } = this.#options;
+    const { observer, rebalances, slotsPerMove } = this.#options;
     const coordinator = new MemoryCoordinator(ensemble, {
       clock,
       sessionTimeoutMs: SESSION_MS,
@@ -144,7 +147,7 @@ export class ClusterServer {
       address: { host: name, port: 1, peerPort: 1, hostname: "", version: "1" },
       random: (count) => random.bytes(count),
       checkpoints: { bytesPerSecond: () => 0, chunkBytes: CHUNK_BYTES },
-      moves: { bytesPerSecond: () => 0, rebalances: () => false },
+      moves: { bytesPerSecond: () => 0, rebalances: () => rebalances, slotsPerMove },
       openPeerPort: ({ nodeId }) => new SimPeerPort(life, nodeId),
       events: {
         onServe: (epoch) => observer.onServe(this, epoch),
@@ -179,6 +182,11 @@ export class ClusterServer {
 
   get setId(): string | undefined {
     return this.#node.document?.id;
+  }
+
+  /** Whose data it has, whether or not it has a part in that set; empty: none's. */
+  get formerSetId(): string {
+    return this.#node.formerSetId;
   }
 
   get store(): Store {

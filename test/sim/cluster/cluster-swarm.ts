@@ -50,6 +50,12 @@ export interface ClusterSwarm extends Swarm {
   readonly restMicros: number;
   /** Between an operator's moves of slots, on average; undefined: there are none. */
   readonly moveMs: number | undefined;
+  /** Between an operator's drains of sets, on average; undefined: there are none. */
+  readonly drainMs: number | undefined;
+  /** Enough spares form one more set, which gets its share of the slots. */
+  readonly rebalances: boolean;
+  /** Where sets come and go, many slots move as one: a move each would take too long. */
+  readonly slotsPerMove: number;
   readonly areClocksWild: boolean;
   /** No clock is wrong at any time. */
   readonly areClocksRight: boolean;
@@ -66,6 +72,9 @@ const THEME_SHARE = 0.25;
 const FAVOURITE_THEMES: readonly AnyFaultKind[] = ["cut off", "cut off", "pause", "isolation"];
 /** Of the seeds with several sets. */
 const MOVES_SHARE = 0.8;
+const GROWTH_SHARE = 0.2;
+/** Of the seeds with several sets, or that may get one more. */
+const DRAIN_SHARE = 0.3;
 const WILD_SHARE = 0.05;
 const WILD_RATE_ERROR = 0.4;
 
@@ -90,13 +99,31 @@ export function chooseClusterSwarm(random: SimRandom, theme?: AnyFaultKind): Clu
     lengthMicros: random.magnitude(4 * SECOND, 30 * SECOND),
     restMicros: random.magnitude(1 * SECOND, 60 * SECOND),
     moveMs: initialSets > 1 && random.chance(MOVES_SHARE) ? random.magnitude(50, 3000) : undefined,
+    ...{ drainMs: undefined, rebalances: false, slotsPerMove: 1 },
     areClocksWild,
     areClocksRight: false,
   };
   const themed = theme ?? (isThemed ? chosen : undefined);
   const whole = themed === undefined ? swarm : withTheme(swarm, themed, random);
-  const retained = random.chance(0.5) ? whole : withLittleLog(whole, random);
+  const changing = withGrowth(whole, random.fork("growth"));
+  const retained = random.chance(0.5) ? changing : withLittleLog(changing, random);
   return { ...retained, areClocksRight: areRight(retained) };
+}
+
+/** Sets come, and go. */
+function withGrowth(swarm: ClusterSwarm, random: SimRandom): ClusterSwarm {
+  const { initialSets, replicationFactor } = swarm;
+  const room = NODES_MAX - initialSets * replicationFactor;
+  const rebalances = room >= replicationFactor && random.chance(GROWTH_SHARE);
+  const drains = (initialSets > 1 || rebalances) && random.chance(DRAIN_SHARE);
+  const spares = Math.min(room, replicationFactor + random.pick([0, 0, 1]));
+  const drainMs = random.magnitude(1000, 10_000);
+  const slotsPerMove = rebalances || drains ? random.magnitude(16, 256) : 1;
+  return {
+    ...{ ...swarm, slotsPerMove },
+    ...(rebalances ? { rebalances, spares } : {}),
+    ...(drains ? { drainMs } : {}),
+  };
 }
 
 function withLittleLog(swarm: ClusterSwarm, random: SimRandom): ClusterSwarm {
@@ -174,9 +201,11 @@ function areRight({ clockRateError, wallOffsetMs, weights }: ClusterSwarm): bool
 
 /** For messages. */
 export function describeSwarm(swarm: ClusterSwarm): string {
-  const { initialSets, replicationFactor, writeQuorum, spares, syncPolicy } = swarm;
+  const { initialSets, replicationFactor, writeQuorum, spares, syncPolicy, rebalances } = swarm;
   const faults = Object.keys({ ...swarm.weights, ...swarm.clusterWeights }).join(", ");
   const clocks = swarm.areClocksWild ? ", wild clocks" : "";
-  const nodes = `${initialSets} sets of N ${replicationFactor}, Q ${writeQuorum}, ${spares} spares`;
-  return `${nodes}, appendfsync ${syncPolicy}${clocks}; faults: ${faults || "none"}`;
+  const sets = `${initialSets} sets of N ${replicationFactor}, Q ${writeQuorum}, ${spares} spares`;
+  const growth = rebalances ? ", growing" : "";
+  const drains = swarm.drainMs === undefined ? "" : ", drained";
+  return `${sets}${growth}${drains}, appendfsync ${syncPolicy}${clocks}; faults: ${faults || "none"}`;
 }

@@ -148,4 +148,10 @@ export const CLUSTER_BUGS: readonly ClusterBug[] = [
     wrong:
       "const piece = { number, before, resume, records: recordBytesOf(bytes.slice(0, 0)), sourceClockMs };",
   },
+  {
+    name: "the id of a set that is gone is given again",
+    file: "src/cluster/node/formation.ts",
+    correct: "id: setIdOf(id, setsFormed), epoch: 0",
+    wrong: "id: setIdOf(id, sets.length + 0 * setsFormed), epoch: 0",
+  },
 ];
