@@ -161,9 +161,14 @@ export class Member {
     };
   }
 
-  /** Whether this replica hears a writer, so that what it shows is hardly older than what was last committed. */
+  /**
+   * Whether this replica hears a writer, so that what it shows is hardly older than what was last committed. In a new epoch
+   * it may lack what the last one has answered, until it has committed a frame of the new one.
+   */
   hearsWriter(nowMs: number): boolean {
     if (this.role !== "replica" || this.#suspicion.isDisconnected) return false;
+    const { table, commit } = this.#context.log;
+    if (table.epochAt(commit) !== this.#replica.promisedEpoch) return false;
     return nowMs - this.#suspicion.heardMs <= this.#context.options.suspicionMs;
   }
 

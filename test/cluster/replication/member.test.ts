@@ -295,6 +295,27 @@ test("a checkpoint is asked for a node that is heard, again and again, and for n
   expect(asked(12 + 2 * lossMs)).toEqual([]);
 });
 
+test("a replica shows what is current only once it has committed a frame of the writer's epoch", () => {
+  const { member, receive, step } = start("c", { promise: { epoch: 2, leaseMs: 1000 } });
+  receive("a", append({ commit: 1 }), 10);
+  expect(member.hearsWriter(11)).toBe(false);
+  receive("a", append({ sequence: 2, commit: 4 }), 20);
+  expect(member.hearsWriter(21)).toBe(true);
+  expect(member.hearsWriter(21 + DEFAULT_REPLICATION_OPTIONS.suspicionMs)).toBe(false);
+  const next = {
+    epoch: 3,
+    previous: { epoch: 2, index: 4 },
+    runs: [{ epoch: 3, first: 5 }],
+    last: 5,
+  };
+  receive("b", append({ ...next, commit: 4 }), 30);
+  step({ type: "promise-persisted", promise: { epoch: 3, leaseMs: 1000 } }, 31);
+  receive("b", append({ ...next, commit: 4 }), 32);
+  expect(member.hearsWriter(33)).toBe(false);
+  receive("b", append({ ...next, sequence: 2, commit: 5 }), 34);
+  expect(member.hearsWriter(35)).toBe(true);
+});
+
 test("a replica's status says when its writer was last heard, in this epoch", () => {
   const { member, receive, step } = start("c");
   const active = { ...DOCUMENT, epoch: 2, phase: "ACTIVE" } as const;
