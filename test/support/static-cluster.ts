@@ -22,7 +22,7 @@ import type {
 import { Topology, type TopologyNode, type TopologySet } from "../../src/cluster/topology.ts";
 import { Config } from "../../src/config/config.ts";
 import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
-import type { MoveControl } from "../../src/server/cluster-context.ts";
+import type { LinkDescription, MoveControl } from "../../src/server/cluster-context.ts";
 import type { Forwarder, ForwardUnit } from "../../src/server/forwarder.ts";
 import { REFUSED, UNKNOWN } from "../../src/server/forwarder.ts";
 import type { Authority } from "../../src/server/node-authority.ts";
@@ -265,6 +265,8 @@ export class StaticCluster {
   readonly links: ClusterLinks;
   /** Slots that are on the move: nobody answers for them. */
   readonly heldSlots = new Set<number>();
+  /** Nodes that no other one has a link to. */
+  readonly unlinked = new Set<string>();
   /** Whether the coordinator can be reached. */
   isCoordinated = true;
   /** Slots stay where they are. */
@@ -451,7 +453,7 @@ export class StaticCluster {
           return undefined;
         },
         forgetNode: () => Promise.resolve(undefined),
-        links: () => [],
+        links: () => this.#linksOf(id),
         moves: this.#moves,
         isHeld: (slot) => this.heldSlots.has(slot),
         heldSlotsChanged: () => Bun.sleep(1),
@@ -463,6 +465,20 @@ export class StaticCluster {
     server.listen();
     this.links.add(id, server);
     this.members.push(member);
+  }
+
+  /** To all other nodes that are not `unlinked`. */
+  #linksOf(id: string): LinkDescription[] {
+    const sizes = { allocatedBytes: 0, usedBytes: 0 };
+    return this.members
+      .filter((member) => member.id !== id && !this.unlinked.has(member.id))
+      .map((member) => ({
+        direction: "to",
+        nodeId: member.id,
+        createdMs: 0,
+        events: "r",
+        ...sizes,
+      }));
   }
 
   async stop(): Promise<void> {

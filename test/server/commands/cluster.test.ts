@@ -196,6 +196,18 @@ describe("the map", () => {
       cluster.elect(1, 0);
     }
   });
+
+  test("a slot whose writer cannot be reached is not ok, whatever the documents say", async () => {
+    const { port } = cluster.members[0]!;
+    const info = async () => await ask(port, 2, ["CLUSTER", "INFO"]);
+    expect(await info()).toContain("cluster_state:ok");
+    cluster.unlinked.add(cluster.nodesOf(1)[0]!.id);
+    try {
+      expect(await info()).toContain("cluster_state:fail");
+    } finally {
+      cluster.unlinked.clear();
+    }
+  });
 });
 
 test("keys of a slot: counted and listed, by dkv's slots", async () => {

@@ -82,13 +82,6 @@ export const CLUSTER_BUGS: readonly ClusterBug[] = [
     isRare: true,
   },
   {
-    name: "frames call durable what is only written elsewhere",
-    file: "src/cluster/node/store-log.ts",
-    correct: "if (this.#isSynced) this.store",
-    wrong: "this.store",
-    theme: "unsynced power",
-  },
-  {
     name: "a node that lost power unsynced keeps its incarnation",
     file: "src/cluster/node/member-file.ts",
     correct: "const isNew = wasExposed && bootId !== this.#state.bootId;",
