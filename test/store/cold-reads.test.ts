@@ -1,32 +1,11 @@
 import { expect, test } from "bun:test";
-import { ByteBudget } from "../../src/base/byte-budget.ts";
-import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
 import { openStore } from "../../src/store/open-store.ts";
-import { MemoryFileSystem } from "../support/memory-file-system.ts";
-import { SimulatedClock } from "../support/simulated-clock.ts";
-
-const KIB = 1024;
+import { memoryStoreOptions } from "./memory-store.ts";
 
 test("size() waits for the blocks that tell whether overwritten keys existed", async () => {
-  const fileSystem = new MemoryFileSystem();
   const { store } = await openStore({
-    fileSystem,
-    directory: "/data",
-    clock: new SimulatedClock(1_700_000_000_000, true),
-    executor: new InlineExecutor(fileSystem),
-    random: new Uint8Array(24).fill(1),
-    syncPolicy: "no",
-    segmentBytes: 256 * KIB,
-    segmentPoolBytes: 1024 * KIB,
+    ...memoryStoreOptions(),
     tuning: { forceAsync: true, cacheBytes: 0, blockBytes: 256 },
-    minFreeDiskBytes: () => 0,
-    valueBytesMax: 64 * KIB,
-    largeBytes: new ByteBudget(1024 * KIB),
-    onFatal: (error) => {
-      throw error;
-    },
-    onCommitted: () => undefined,
-    onRecovering: () => undefined,
   });
   const put = (from: number, to: number) =>
     store.runUnit(() => {

@@ -1,11 +1,9 @@
 import { expect, test } from "bun:test";
 import { ByteBudget } from "../../src/base/byte-budget.ts";
-import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
 import { PREPARING, UnitWork } from "../../src/store/interrupt.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import type { Store } from "../../src/store/store.ts";
-import { MemoryFileSystem } from "../support/memory-file-system.ts";
-import { SimulatedClock } from "../support/simulated-clock.ts";
+import { memoryStoreOptions } from "./memory-store.ts";
 
 const MIB = 1024 * 1024;
 const WAIT_MS = 30_000;
@@ -18,25 +16,9 @@ interface Opened {
 
 /** A store in memory, and what runs a unit as often as interrupts demand. */
 async function open(segmentBytes: number, largeBytes: ByteBudget): Promise<Opened> {
-  const fileSystem = new MemoryFileSystem();
   const { store } = await openStore({
-    fileSystem,
-    directory: "/data",
-    clock: new SimulatedClock(1_700_000_000_000, true),
-    executor: new InlineExecutor(fileSystem),
-    random: new Uint8Array(24).fill(1),
-    syncPolicy: "no",
-    segmentBytes,
-    segmentPoolBytes: 16 * MIB,
-    tuning: {},
-    minFreeDiskBytes: () => 0,
-    valueBytesMax: 16 * MIB,
-    largeBytes,
-    onFatal: (error) => {
-      throw error;
-    },
-    onCommitted: () => undefined,
-    onRecovering: () => undefined,
+    ...memoryStoreOptions(),
+    ...{ segmentBytes, segmentPoolBytes: 16 * MIB, valueBytesMax: 16 * MIB, largeBytes },
   });
   const unit = async (action: () => void): Promise<void> => {
     const work = new UnitWork();

@@ -1,12 +1,10 @@
 /** Large values that are moved over several turns, while the node is a replica or stops being the writer. */
 import { expect, test } from "bun:test";
 import { ByteBudget } from "../../src/base/byte-budget.ts";
-import { InlineExecutor } from "../../src/lsm/storage-executor.ts";
 import { PREPARING, UnitWork } from "../../src/store/interrupt.ts";
 import { ReplicatedStore } from "../../src/store/replicated-store.ts";
 import type { Store } from "../../src/store/store.ts";
-import { MemoryFileSystem } from "../support/memory-file-system.ts";
-import { SimulatedClock } from "../support/simulated-clock.ts";
+import { memoryStoreOptions } from "./memory-store.ts";
 
 const MIB = 1024 * 1024;
 const KEY = Buffer.from("k");
@@ -14,26 +12,14 @@ const KEY = Buffer.from("k");
 let failure: Error | undefined;
 
 async function open(): Promise<ReplicatedStore> {
-  const fileSystem = new MemoryFileSystem();
   failure = undefined;
   return await ReplicatedStore.open({
-    fileSystem,
-    directory: "/data",
-    clock: new SimulatedClock(1_700_000_000_000, true),
-    executor: new InlineExecutor(fileSystem),
-    random: new Uint8Array(24).fill(1),
-    syncPolicy: "no",
-    segmentBytes: 8 * MIB,
-    segmentPoolBytes: 64 * MIB,
-    tuning: {},
-    minFreeDiskBytes: () => 0,
-    valueBytesMax: 15 * MIB,
+    ...memoryStoreOptions(),
+    ...{ segmentBytes: 8 * MIB, segmentPoolBytes: 64 * MIB, valueBytesMax: 15 * MIB },
     largeBytes: new ByteBudget(64 * MIB),
     onFatal: (error) => {
       failure ??= error;
     },
-    onCommitted: () => undefined,
-    onRecovering: () => undefined,
     replication: { commitIndex: 0, retainBytesMax: 1 << 30 },
     replicator: { onWritten: () => undefined, onDurable: () => undefined },
   });
