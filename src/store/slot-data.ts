@@ -28,6 +28,7 @@ import {
   valueBytesAt,
 } from "../base/record.ts";
 import { SLOT_COUNT } from "../base/slot.ts";
+import type { SlotRange } from "../base/slot-ranges.ts";
 import { RecordView } from "../lsm/order-key.ts";
 import type { Log } from "../wal/log.ts";
 import { SUSPENDED } from "./interrupt.ts";
@@ -39,7 +40,6 @@ import {
   type ResumePoint,
   type SlotMove,
   type SlotMoves,
-  type SlotRange,
 } from "./slot-moves.ts";
 import { deletedRange, eachRecord, type RecordBytes } from "./slot-records.ts";
 import { SlotSnapshot, type SnapshotParts } from "./slot-snapshot.ts";

@@ -16,6 +16,7 @@ import { assert } from "../base/assert.ts";
 import { chainChecksum } from "../base/checksum.ts";
 import { CorruptionError } from "../base/errors.ts";
 import { SLOT_COUNT } from "../base/slot.ts";
+import { hasSlot, rangesWhere } from "../base/slot-ranges.ts";
 
 const count = z.int().min(0);
 const slot = count.max(SLOT_COUNT - 1);
@@ -60,7 +61,6 @@ export type ResumePoint = Readonly<z.infer<typeof resumePoint>>;
 export type FrozenSlots = Readonly<z.infer<typeof frozen>>;
 export type ImportingSlots = Readonly<z.infer<typeof importing>>;
 export type SlotMove = FrozenSlots | ImportingSlots | Readonly<z.infer<typeof left>>;
-export type SlotRange = FrozenSlots["slots"][number];
 
 const NOT_HELD = 0;
 const FROZEN = 1;
@@ -113,14 +113,8 @@ export class SlotMoves {
 
   /** Maximal runs of slots [start, end) that are not being imported. */
   visibleRuns(): { readonly start: number; readonly end: number }[] {
-    const runs: { start: number; end: number }[] = [];
-    for (let slot = 0; slot < SLOT_COUNT; slot++) {
-      if (this.isImporting(slot)) continue;
-      const last = runs.at(-1);
-      if (last?.end === slot) last.end++;
-      else runs.push({ start: slot, end: slot + 1 });
-    }
-    return runs;
+    const visible = rangesWhere((slot) => !this.isImporting(slot));
+    return visible.map(({ start, end }) => ({ start, end: end + 1 }));
   }
 
   /** Resolves when the state has changed, or letGo() was called. */
@@ -157,13 +151,7 @@ export class SlotMoves {
 
   #leave(isLeft: (slot: number) => boolean, id: string): SlotMove[] {
     const others = this.#moves.filter((other) => other.id !== id && other.kind !== "left");
-    const ranges: { start: number; end: number }[] = [];
-    for (let slot = 0; slot < SLOT_COUNT; slot++) {
-      if (!isLeft(slot)) continue;
-      const last = ranges.at(-1);
-      if (last?.end === slot - 1) last.end = slot;
-      else ranges.push({ start: slot, end: slot });
-    }
+    const ranges = rangesWhere(isLeft);
     return ranges.length === 0 ? others : [...others, { kind: "left", id: "left", slots: ranges }];
   }
 
@@ -223,9 +211,4 @@ export function decodeSlotMoves(bytes: Uint8Array, path: string): SlotMove[] {
   throw new CorruptionError(`the record of moving slots: ${z.prettifyError(result.error)}`, {
     path,
   });
-}
-
-/** Whether a list of ranges has the slot. */
-export function hasSlot(ranges: readonly SlotRange[], slot: number): boolean {
-  return ranges.some(({ start, end }) => start <= slot && slot <= end);
 }

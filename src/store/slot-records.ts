@@ -19,9 +19,9 @@ import {
   typeAt,
   valueBytesAt,
 } from "../base/record.ts";
+import { hasSlot, type SlotRange } from "../base/slot-ranges.ts";
 import type { RecordView } from "../lsm/order-key.ts";
 import { FRAME_HEADER_BYTES, readUint64 } from "../wal/frame.ts";
-import type { SlotRange } from "./slot-moves.ts";
 
 const FRAME_LENGTH_OFFSET = 4;
 const FRAME_INDEX_OFFSET = 32;
@@ -152,8 +152,7 @@ function isOf(
   const type = typeAt(words, offset);
   if (type === RecordType.SLOT_MOVES) return false;
   if (type !== RecordType.RANGE_DELETION) {
-    const slot = slotAt(words, offset);
-    return slots.some(({ start, end }) => start <= slot && slot <= end);
+    return hasSlot(slots, slotAt(words, offset));
   }
   if (valueBytesAt(words, offset) !== RANGE_BYTES) return false;
   const [start, end] = deletedRange({ bytes, words }, offset);

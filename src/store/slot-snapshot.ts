@@ -13,10 +13,10 @@ import {
   RecordType,
 } from "../base/record.ts";
 import { SLOT_COUNT } from "../base/slot.ts";
+import type { SlotRange } from "../base/slot-ranges.ts";
 import { isLiveType, RecordView } from "../lsm/order-key.ts";
 import type { Records } from "./records.ts";
 import { type KeyScan, POSITIONS, type ScannedKey } from "./scan.ts";
-import type { SlotRange } from "./slot-moves.ts";
 import { encodeRecord } from "./slot-records.ts";
 
 const SLOT_POSITIONS = POSITIONS / SLOT_COUNT;

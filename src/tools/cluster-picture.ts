@@ -6,6 +6,7 @@
  *     INFO of every node ────────────────────────┴─► keys, load, lag (its writer knows it)
  */
 import { SLOT_COUNT } from "../base/slot.ts";
+import { type SlotRange, slotCount } from "../base/slot-ranges.ts";
 import { addressOf, type ConnectionFlags, clientOptions } from "./connection-options.ts";
 import type { ToolEnvironment } from "./environment.ts";
 import { infoFields, listOf, mapOf, type ReplyValue, textOf } from "./reply-value.ts";
@@ -17,7 +18,6 @@ import {
   type Words,
 } from "./resp-client.ts";
 import { CLIENT_SLOTS_PER_SLOT } from "./slot-report.ts";
-import { type SlotSpan, slotCount } from "./slot-spans.ts";
 import { ToolError } from "./tool-error.ts";
 
 export interface NodePicture extends Address {
@@ -38,7 +38,7 @@ export interface NodePicture extends Address {
 export interface SetPicture {
   readonly id: string;
   readonly epoch: number;
-  readonly slots: readonly SlotSpan[];
+  readonly slots: readonly SlotRange[];
   /** Its slots go to the other sets, and then it is retired. */
   readonly isDraining: boolean;
   /** The writer first. */
@@ -206,7 +206,7 @@ function firstSlot({ slots }: SetPicture): number {
   return slots[0]?.start ?? SLOT_COUNT;
 }
 
-function clientSpans(value: ReplyValue | undefined): SlotSpan[] {
+function clientSpans(value: ReplyValue | undefined): SlotRange[] {
   const bounds = Array.isArray(value) ? value.map(Number) : [];
   return Array.from({ length: bounds.length / 2 }, (_, at) => ({
     start: bounds[2 * at]! / CLIENT_SLOTS_PER_SLOT,

@@ -1,5 +1,6 @@
 /** Pictures of a cluster as tables and as JSON. */
 import { SLOT_COUNT } from "../base/slot.ts";
+import { slotCount } from "../base/slot-ranges.ts";
 import { shortId, writerOf } from "./cluster-names.ts";
 import {
   allNodes,
@@ -9,7 +10,7 @@ import {
 } from "./cluster-picture.ts";
 import { bytesText, countText, durationText } from "./figures.ts";
 import { formatAddress } from "./resp-client.ts";
-import { slotCount, spansJson, spansText } from "./slot-spans.ts";
+import { spansJson, spansText } from "./slot-spans.ts";
 import { type Style, textTable } from "./text-table.ts";
 
 const UNKNOWN = "-";

@@ -1,5 +1,7 @@
 /** `cluster move`, `rebalance`, `drain`, `moves` and `abort`: slots from one replica set to another. */
+
 import type { Command } from "commander";
+import { rangeText } from "../base/slot-ranges.ts";
 import { findSet } from "./cluster-names.ts";
 import { type ClusterPicture, withCamera } from "./cluster-picture.ts";
 import { addConnectionOptions, type ConnectionFlags } from "./connection-options.ts";
@@ -13,7 +15,7 @@ import {
 } from "./move-plan.ts";
 import { type MoveRequest, MoveRun } from "./move-run.ts";
 import { decodeReply } from "./reply-value.ts";
-import { parseSpans, spanText } from "./slot-spans.ts";
+import { parseSpans } from "./slot-spans.ts";
 import { styleFor } from "./text-table.ts";
 import { EXIT_FAILED, ToolError } from "./tool-error.ts";
 
@@ -91,7 +93,7 @@ function addMove(cluster: Command, environment: ToolEnvironment, keep: Keep): vo
     const spans = words.flatMap(parseSpans);
     const { to } = move.opts<{ to: string }>();
     const status = await runRequest(move, environment, (picture) => ({
-      words: ["CLUSTER", "MOVE", ...spans.map(spanText), "TO", findSet(picture, to).id],
+      words: ["CLUSTER", "MOVE", ...spans.map(rangeText), "TO", findSet(picture, to).id],
     }));
     keep(status);
   });

@@ -1,10 +1,11 @@
 /** Slots that are to move, as CLUSTER MOVE, REBALANCE and DRAIN plan it, and those on the move, as CLUSTER MOVES says. */
+import { type SlotRange, slotCount } from "../base/slot-ranges.ts";
 import { idsLike, setName, shortId, writerOf } from "./cluster-names.ts";
 import type { ClusterPicture } from "./cluster-picture.ts";
 import { bytesText } from "./figures.ts";
 import { decodeReply, listOf, mapOf, type ReplyValue } from "./reply-value.ts";
 import { formatAddress } from "./resp-client.ts";
-import { parseSpans, type SlotSpan, slotCount, spansJson, spansText } from "./slot-spans.ts";
+import { parseSpans, spansJson, spansText } from "./slot-spans.ts";
 import { type Style, textTable } from "./text-table.ts";
 import { EXIT_FAILED, ToolError } from "./tool-error.ts";
 
@@ -15,7 +16,7 @@ export interface Pair {
 }
 
 export interface PlannedMove extends Pair {
-  readonly slots: readonly SlotSpan[];
+  readonly slots: readonly SlotRange[];
 }
 
 export type Plan = readonly PlannedMove[];
@@ -29,7 +30,7 @@ export interface OpenMove extends PlannedMove {
 
 /** What a source's writer says of a move that it carries out now. */
 export interface RunningMove {
-  readonly slots: readonly SlotSpan[];
+  readonly slots: readonly SlotRange[];
   readonly destination: string;
   readonly phase: string;
   readonly sentBytes: number;

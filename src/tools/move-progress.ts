@@ -6,12 +6,13 @@
  *     moves that are open (CLUSTER MOVES)  ──► OpenMeter    how much of whatever moves is left
  *     INFO dkv of the sources' writers     ──► SourceMeter  bytes, rate, time left
  */
+
 import { Format } from "cli-progress";
+import { slotCount, slotsOf } from "../base/slot-ranges.ts";
 import { shortId, writerOf } from "./cluster-names.ts";
 import type { ClusterPicture } from "./cluster-picture.ts";
 import { bytesText, durationText } from "./figures.ts";
 import { isUndecided, type OpenMove, type Pair, type Plan, runningMovesOf } from "./move-plan.ts";
-import { slotCount, slotsOf } from "./slot-spans.ts";
 
 export interface PairProgress extends Pair {
   readonly total: number;

@@ -7,6 +7,7 @@
  * has not, and that no open move names any more, will not: its move was aborted, or somebody else has moved it.
  */
 import * as readline from "node:readline";
+import { rangesOfSlots, slotsOf } from "../base/slot-ranges.ts";
 import { setName } from "./cluster-names.ts";
 import type { ClusterPicture, ClusterView } from "./cluster-picture.ts";
 import type { ToolEnvironment } from "./environment.ts";
@@ -29,7 +30,7 @@ import {
   sumOf,
 } from "./move-progress.ts";
 import { type MoveScreen, moveScreen, NO_SCREEN } from "./move-screen.ts";
-import { slotsOf, spansJson, spansOf, spansText } from "./slot-spans.ts";
+import { spansJson, spansText } from "./slot-spans.ts";
 import { styleFor } from "./text-table.ts";
 import { EXIT_FAILED, EXIT_NOT_DONE, EXIT_OK, ToolError } from "./tool-error.ts";
 
@@ -148,7 +149,7 @@ export class MoveRun {
     const { stdout } = this.#environment;
     const isWell = outcome.state !== "incomplete" && outcome.state !== "stopped";
     if (this.#options.isJson) {
-      const left = spansJson(spansOf(outcome.left));
+      const left = spansJson(rangesOfSlots(outcome.left));
       const { state, sentBytes, ms, isSetGone } = outcome;
       const seconds = Math.round(ms) / 1000;
       const json = { state, count: countOf(plan), left, sentBytes, seconds, isSetGone };
@@ -174,7 +175,7 @@ export class MoveRun {
         return `Nobody follows any more, but the moves go on: ${slotsPhrase(left.length)} left. \`${command} cluster moves\` shows them, \`cluster abort all\` ends them.\n`;
       case "incomplete":
         throw new ToolError(
-          `${left.length} of ${slotsPhrase(count)} have not moved: ${spansText(spansOf(left))}`,
+          `${left.length} of ${slotsPhrase(count)} have not moved: ${spansText(rangesOfSlots(left))}`,
           {
             hint: "Their moves were aborted, or somebody else has moved them: `cluster slots` shows who has them. The same command\nagain moves what is left.",
             exitCode: EXIT_FAILED,

@@ -5,11 +5,11 @@
 import { SystemClock } from "../../src/base/clock.ts";
 import { createLogger } from "../../src/base/logger.ts";
 import { SLOT_COUNT } from "../../src/base/slot.ts";
+import { slotsOf } from "../../src/base/slot-ranges.ts";
 import { replicaSetDocument } from "../../src/cluster/coordination/documents.ts";
 import { idsOf, MOVES_PATH, SETS_PATH, setPath } from "../../src/cluster/coordination/paths.ts";
 import { parseZookeeperAddress } from "../../src/cluster/coordination/zookeeper-address.ts";
 import { ZookeeperCoordinator } from "../../src/cluster/coordination/zookeeper-coordinator.ts";
-import { slotsOf } from "../../src/cluster/resharding/slot-ranges.ts";
 import { command } from "./cluster-view.ts";
 import { AUDITOR } from "./findings.ts";
 import type { Lab } from "./lab.ts";

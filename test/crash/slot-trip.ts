@@ -9,13 +9,9 @@
  * The state of the moves is part of the history, as MOVES_KEY.
  */
 import { SLOT_COUNT } from "../../src/base/slot.ts";
+import type { SlotRange } from "../../src/base/slot-ranges.ts";
 import type { SlotPiece } from "../../src/store/slot-data.ts";
-import {
-  NO_CHAIN,
-  pieceChain,
-  type ResumePoint,
-  type SlotRange,
-} from "../../src/store/slot-moves.ts";
+import { NO_CHAIN, pieceChain, type ResumePoint } from "../../src/store/slot-moves.ts";
 import { recordBytesOf } from "../../src/store/slot-records.ts";
 import type { Random } from "../support/crash-states.ts";
 import { type Entry, MOVES_KEY } from "./history.ts";

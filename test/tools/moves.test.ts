@@ -1,5 +1,7 @@
 /** `cluster move`, `rebalance`, `drain`, `moves`: plans, progress and ends, from replies as nodes have sent them. */
+
 import { describe, expect, test } from "bun:test";
+import { rangesOfSlots } from "../../src/base/slot-ranges.ts";
 import { findNode, findSet } from "../../src/tools/cluster-names.ts";
 import type { ClusterPicture, ClusterView, SetPicture } from "../../src/tools/cluster-picture.ts";
 import type { ToolEnvironment } from "../../src/tools/environment.ts";
@@ -7,7 +9,7 @@ import { findMove, openMovesOf, openMovesTable, planOf } from "../../src/tools/m
 import { barLines, OpenMeter, SourceMeter, sumOf } from "../../src/tools/move-progress.ts";
 import { type MoveOptions, MoveRun } from "../../src/tools/move-run.ts";
 import { encodeWords } from "../../src/tools/resp-client.ts";
-import { parseSpans, spansOf, spansText } from "../../src/tools/slot-spans.ts";
+import { parseSpans, spansText } from "../../src/tools/slot-spans.ts";
 import { styleFor } from "../../src/tools/text-table.ts";
 import { ToolError } from "../../src/tools/tool-error.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
@@ -70,7 +72,7 @@ function problemOf(action: () => unknown): { problem: string; hint: string } {
 describe("slots", () => {
   test("are read as people and servers write them, and written in the fewest runs", () => {
     expect(spansText(parseSpans("0-99,200 7+8-9"))).toBe("0-99 200 7 8-9");
-    expect(spansText(spansOf([5, 3, 4, 9, 1023, 0]))).toBe("0 3-5 9 1023");
+    expect(spansText(rangesOfSlots([5, 3, 4, 9, 1023, 0]))).toBe("0 3-5 9 1023");
     for (const word of ["1024", "-1", "9-3", "x", "1-", "1-2-3"])
       expect(problemOf(() => parseSpans(word)).problem).toBe(
         `${word} is no slot, and no range of slots`,
@@ -283,7 +285,7 @@ const moved = (slots: string, info = movesInfo(0)) => {
   const all = new Set(parseSpans("0-511").flatMap(({ start, end }) => range(start, end)));
   const gone = parseSpans(slots).flatMap(({ start, end }) => range(start, end));
   for (const slot of gone) all.delete(slot);
-  const rest = spansText(spansOf(all));
+  const rest = spansText(rangesOfSlots(all));
   return pictureOf(setOf(SOURCE, rest, info), setOf(DESTINATION, `512-1023 ${slots}`));
 };
 const range = (start: number, end: number) =>

@@ -19,6 +19,7 @@ import type { Coordinator } from "../coordination/coordinator.ts";
 import type { NodeDocument, ReplicaSetDocument } from "../coordination/documents.ts";
 import { CurrentTopology } from "../current-topology.ts";
 import type { ReplicationOptions } from "../replication/options.ts";
+import { isListed } from "../replication/quorum.ts";
 import type { CheckpointStatus } from "../replication-status.ts";
 import { Topology } from "../topology.ts";
 import type { Address } from "../transport/transport.ts";
@@ -410,9 +411,9 @@ export class ClusterNode {
   #onDocument(document: ReplicaSetDocument, version: number): void {
     this.#document = document;
     this.#noteMembership(document);
-    const isListed = setOf([document], this.identity.nodeId) !== undefined;
+    const isInSet = setOf([document], this.identity.nodeId) !== undefined;
     // It was forgotten while nobody could see it.
-    if (!isListed && !this.#isSeeking) this.#formation = this.#seekSet();
+    if (!isInSet && !this.#isSeeking) this.#formation = this.#seekSet();
     this.#reader.noteOwnSet(document, version);
     this.#showPeers();
     this.#onSuccessor?.(document);
@@ -420,12 +421,9 @@ export class ClusterNode {
   }
 
   #noteMembership({ members }: ReplicaSetDocument): void {
-    const { nodeId, incarnation } = this.identity;
-    const isMember = members.some(
-      (each) => each.nodeId === nodeId && each.incarnation === incarnation,
-    );
     const next = this.store.internals.log.writtenIndex + 1;
-    this.#joined.file.setMarksFrom(isMember ? next : null).catch(this.#options.events.onFatal);
+    const marksFrom = isListed(members, this.identity) ? next : null;
+    this.#joined.file.setMarksFrom(marksFrom).catch(this.#options.events.onFatal);
   }
 
   #showPeers(): void {

@@ -201,18 +201,21 @@ export class Formation {
   async #find(): Promise<string | undefined> {
     const { node } = this.#options;
     const sets = await this.#readSets();
-    if (sets === undefined) this.#lacking = new Map();
-    if (sets === undefined) return undefined;
+    if (sets === undefined) return this.#seeNothing();
     const own = setOf(
       sets.map(({ document }) => document),
       node.nodeId,
     );
     if (own !== undefined) return this.#isOpenTo(own.id) ? own.id : undefined;
     const present = await this.#readPresent();
-    if (present === undefined) this.#lacking = new Map();
-    if (present === undefined) return undefined;
+    if (present === undefined) return this.#seeNothing();
     const mayForm = sets.length === 0 && this.#options.formerSet === "";
     return mayForm ? await this.#form(present) : await this.#join(sets, present);
+  }
+
+  /** Nor how long nodes have been missing. */
+  #seeNothing(): undefined {
+    this.#lacking = new Map();
   }
 
   /** "wait": there may be one soon. */

@@ -4,6 +4,7 @@
  * It belongs to one term of the writer, as MoveSource does.
  */
 
+import { hasNone, slotsOf } from "../../base/slot-ranges.ts";
 import type { ImportingSlots } from "../../store/slot-moves.ts";
 import { areRecords, recordBytesOf } from "../../store/slot-records.ts";
 import type { Store } from "../../store/store.ts";
@@ -14,7 +15,6 @@ import {
   DestinationMove,
 } from "../resharding/destination-move.ts";
 import type { PieceMessage } from "../resharding/move-message.ts";
-import { hasNone, slotsOf } from "../resharding/slot-ranges.ts";
 import type { MoveShell } from "./move-shell.ts";
 
 /** A full disk is looked at about every second. */

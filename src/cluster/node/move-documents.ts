@@ -6,6 +6,7 @@
  *     MIGRATING ──► FREEZING ──► FLIPPED      one multi, with both sets' documents
  *         └────────────┴───────► ABORTED
  */
+import { addSlots, hasAll, hasNone, removeSlots } from "../../base/slot-ranges.ts";
 import type { Coordinator } from "../coordination/coordinator.ts";
 import {
   type ReplicaSetDocument,
@@ -15,8 +16,7 @@ import {
   slotMoveDocument,
 } from "../coordination/documents.ts";
 import { movePath, setPath } from "../coordination/paths.ts";
-import type { MoveView } from "../resharding/move-document.ts";
-import { addSlots, hasAll, hasNone, removeSlots } from "../resharding/slot-ranges.ts";
+import { isUndecided, type MoveView } from "../resharding/move-document.ts";
 import type { KnownDocument } from "./document-folder.ts";
 
 /** Other sets' moves, and changes of members, change the same documents. */
@@ -73,7 +73,7 @@ export class MoveDocuments {
     const move = await this.#readMove(id);
     const state = move?.document.state;
     if (state === "ABORTED") return true;
-    if (state !== "MIGRATING" && state !== "FREEZING") return false;
+    if (!isUndecided(move?.document)) return false;
     return await this.#setState(move!, "ABORTED");
   }
 

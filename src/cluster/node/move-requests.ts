@@ -7,17 +7,23 @@
  * A set that drains gets no slots, unless somebody asks for just that: then it drains no more. A move is made only while
  * the documents of both of its sets are as they were when it was planned, so that it has both (retired-set.ts).
  */
+import {
+  hasAll,
+  rangesOfSlots,
+  removeSlots,
+  type SlotRange,
+  slotsOf,
+} from "../../base/slot-ranges.ts";
 import type { Coordinator, Operation } from "../coordination/coordinator.ts";
 import {
   type ReplicaSetDocument,
   replicaSetDocument,
   type SlotMoveDocument,
-  type SlotRange,
   slotMoveDocument,
 } from "../coordination/documents.ts";
 import { idsOf, MOVES_PATH, movePath, SETS_PATH, setPath } from "../coordination/paths.ts";
+import { isUndecided } from "../resharding/move-document.ts";
 import { type PlannedMove, planMove, planShares } from "../resharding/planner.ts";
-import { addSlots, hasAll, removeSlots, slotsOf } from "../resharding/slot-ranges.ts";
 import type { KnownDocument } from "./document-folder.ts";
 import { retireSet } from "./retired-set.ts";
 
@@ -181,8 +187,7 @@ export class MoveRequests {
     if (seen === undefined) return undefined;
     let count = 0;
     for (const { document, version } of seen.moves) {
-      const isOpen = document.state === "MIGRATING" || document.state === "FREEZING";
-      if (!isOpen || (id !== undefined && document.id !== id)) continue;
+      if (!isUndecided(document) || (id !== undefined && document.id !== id)) continue;
       const data = slotMoveDocument.encode({ ...document, state: "ABORTED" });
       const outcome = await this.#coordinator.write(movePath(document.id), data, version);
       if (outcome.kind === "ok") count++;
@@ -228,7 +233,7 @@ export class MoveRequests {
     const count = Math.ceil(slots.length / this.#slotsPerMove);
     return Array.from({ length: count }, (_, at) => {
       const first = at * this.#slotsPerMove;
-      return addSlots([], slots.slice(first, first + this.#slotsPerMove).map(single));
+      return rangesOfSlots(slots.slice(first, first + this.#slotsPerMove));
     });
   }
 
@@ -280,7 +285,7 @@ export class MoveRequests {
 /** Slots that are on the move, and where to. */
 function slotsInMoves(moves: Seen["moves"]): [number, string][] {
   return moves
-    .filter(({ document: { state } }) => state === "MIGRATING" || state === "FREEZING")
+    .filter(({ document }) => isUndecided(document))
     .flatMap(({ document: { slots, destination } }) =>
       slotsOf(slots).map((slot): [number, string] => [slot, destination]),
     );

@@ -15,6 +15,7 @@ import type { SlotRange } from "../coordination/documents.ts";
 import type { DestinationStatus, MoveMessage } from "../resharding/move-message.ts";
 import type { Freeze, ReadPiece, SourceAction, SourceEvent } from "../resharding/source-move.ts";
 import { SourceMove } from "../resharding/source-move.ts";
+import type { SeenMove } from "./move-documents.ts";
 import type { MoveShell } from "./move-shell.ts";
 
 /** So little is left that the slots can be frozen: it is sent in some milliseconds. */
@@ -203,20 +204,19 @@ export class MoveSource {
   async #readDocument(): Promise<void> {
     this.#isLooking = false;
     const seen = await this.#shell.documents.see(this.id, this.slots);
-    if (seen === undefined || this.#isStopped) return;
-    this.#shell.noteSets(seen.sets);
-    this.#deliver({ type: "document", view: seen.view });
+    if (seen !== undefined && !this.#isStopped) this.#tell(seen);
+  }
+
+  #tell({ sets, view }: SeenMove): void {
+    this.#shell.noteSets(sets);
+    this.#deliver({ type: "document", view });
   }
 
   async #flip(): Promise<void> {
     const seen = await this.#shell.documents.flip(this.id);
     if (this.#isStopped) return;
-    if (seen === undefined) {
-      await this.#readDocument();
-      return;
-    }
-    this.#shell.noteSets(seen.sets);
-    this.#deliver({ type: "document", view: seen.view });
+    if (seen === undefined) await this.#readDocument();
+    else this.#tell(seen);
   }
 
   /** It is this move's turn. A decision may have come while it waited. */

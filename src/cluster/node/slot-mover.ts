@@ -11,6 +11,7 @@
 import { assert } from "../../base/assert.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
+import { hasNone, hasSlot, type SlotRange, slotsOf } from "../../base/slot-ranges.ts";
 import { SUSPENDED } from "../../store/interrupt.ts";
 import type { Store } from "../../store/store.ts";
 import type { Coordinator } from "../coordination/coordinator.ts";
@@ -18,17 +19,16 @@ import {
   DocumentError,
   type ReplicaSetDocument,
   type SlotMoveDocument,
-  type SlotRange,
   slotMoveDocument,
 } from "../coordination/documents.ts";
 import { MOVES_PATH } from "../coordination/paths.ts";
 import type { CurrentTopology } from "../current-topology.ts";
+import { isUndecided } from "../resharding/move-document.ts";
 import {
   decodeMoveMessage,
   encodeMoveMessage,
   type MoveMessage,
 } from "../resharding/move-message.ts";
-import { slotsOf } from "../resharding/slot-ranges.ts";
 import type { TopologyNode } from "../topology.ts";
 import { DocumentFolder, type KnownDocument } from "./document-folder.ts";
 import { FreezeTurns } from "./freeze-turns.ts";
@@ -248,8 +248,7 @@ export class SlotMover {
   }
 
   #isOpening(slot: number): boolean {
-    for (const { opening } of this.#destinations.values())
-      if (opening.some(({ start, end }) => start <= slot && slot <= end)) return true;
+    for (const { opening } of this.#destinations.values()) if (hasSlot(opening, slot)) return true;
     return false;
   }
 
@@ -273,10 +272,10 @@ export class SlotMover {
     if (term === undefined) return;
     const documents = new Map(term.folder.documents.map(({ document }) => [document.id, document]));
     for (const source of this.#sources.values()) {
-      if (!isOpen(documents.get(source.id))) source.lookAgain();
+      if (!isUndecided(documents.get(source.id))) source.lookAgain();
     }
     for (const { id, kind } of term.store.slots.moves.all) {
-      if (kind === "importing" && !isOpen(documents.get(id)))
+      if (kind === "importing" && !isUndecided(documents.get(id)))
         this.#destinationOf(id, term).lookAgain();
     }
     this.#begin(term, documents);
@@ -309,7 +308,7 @@ export class SlotMover {
 
   /** Whether a move waits for a destination that may never come back. */
   #isStuck(move: SlotMoveDocument | undefined): boolean {
-    if (move === undefined || !isOpen(move)) return false;
+    if (move === undefined || !isUndecided(move)) return false;
     const writer = this.#writerOf(move.destination);
     return writer === undefined || writer.health === "fail";
   }
@@ -321,10 +320,7 @@ export class SlotMover {
 
   /** Whether another move away has some of these slots. */
   #isBusy(slots: readonly SlotRange[]): boolean {
-    const wanted = new Set(slotsOf(slots));
-    return [...this.#sources.values()].some((source) =>
-      slotsOf(source.slots).some((slot) => wanted.has(slot)),
-    );
+    return [...this.#sources.values()].some((source) => !hasNone(source.slots, slots));
   }
 
   #addSource(
@@ -463,9 +459,4 @@ export class SlotMover {
       this.#options.onFatal(error as Error);
     }
   }
-}
-
-/** Whether a move has not been decided. */
-function isOpen(move: SlotMoveDocument | undefined): boolean {
-  return move?.state === "MIGRATING" || move?.state === "FREEZING";
 }

@@ -8,6 +8,11 @@ export interface MoveView {
   readonly owns: boolean;
 }
 
+/** Whether a move has begun, or waits, and may end either way; a document that is not there is of none. */
+export function isUndecided(move: Pick<MoveView, "state"> | undefined): boolean {
+  return move?.state === "MIGRATING" || move?.state === "FREEZING";
+}
+
 /** flipped: the slots are the destination's. aborted: they stay the source's. Both for good. */
 export type Decision = "flipped" | "aborted";
 

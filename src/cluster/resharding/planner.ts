@@ -4,9 +4,7 @@
  *
  *     shares: by weight, 1 unless said otherwise; weight 0 drains a set. What does not divide goes to those who have it.
  */
-import { SLOT_COUNT } from "../../base/slot.ts";
-import type { SlotRange } from "../coordination/documents.ts";
-import { rangesOf, slotsOf } from "./slot-ranges.ts";
+import { rangesOfSlots, type SlotRange, slotsOf } from "../../base/slot-ranges.ts";
 
 export interface PlannedSet {
   readonly id: string;
@@ -43,7 +41,7 @@ export function planShares(sets: readonly PlannedSet[]): PlannedMove[] | undefin
       spare = spare.slice(room);
       to.slots.push(...given);
       if (to.slots.length === to.target) taker++;
-      moves.push({ source: id, destination: to.id, slots: toRanges(given) });
+      moves.push({ source: id, destination: to.id, slots: rangesOfSlots(given) });
     }
   }
   return moves;
@@ -60,7 +58,7 @@ export function planMove(
     .filter(({ id }) => id !== destination)
     .map(({ id, slots: owned }) => ({
       ...{ source: id, destination },
-      slots: toRanges(slotsOf(owned).filter((slot) => wanted.has(slot))),
+      slots: rangesOfSlots(slotsOf(owned).filter((slot) => wanted.has(slot))),
     }))
     .filter(({ slots: found }) => found.length > 0);
 }
@@ -85,10 +83,4 @@ function sharesOf(sets: readonly PlannedSet[]): Share[] | undefined {
     });
   for (let at = 0; rest > 0; at = (at + 1) % order.length, rest--) targets[order[at]!]!++;
   return sorted.map(({ id }, index) => ({ id, slots: owned[index]!, target: targets[index]! }));
-}
-
-function toRanges(slots: readonly number[]): SlotRange[] {
-  const set = new Uint8Array(SLOT_COUNT);
-  for (const slot of slots) set[slot] = 1;
-  return rangesOf(set);
 }

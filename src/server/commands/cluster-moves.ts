@@ -9,30 +9,15 @@
  *
  * The plans are arrays of (source set, destination set, slots as ranges, number of slots).
  */
-import { SLOT_COUNT } from "../../base/slot.ts";
+import { parseRange, rangeText, type SlotRange, slotCount } from "../../base/slot-ranges.ts";
 import type { MoveReply } from "../../cluster/node/move-requests.ts";
-import type { PlannedMove } from "../../cluster/resharding/planner.ts";
 import { integerArgument, isWord, SYNTAX_ERROR } from "../arguments.ts";
 import type { ClusterContext } from "../cluster-context.ts";
 import { echoed } from "../error-text.ts";
 import type { CommandContext } from "../handler.ts";
 
-interface Range {
-  readonly start: number;
-  readonly end: number;
-}
-
-const RANGE = /^(\d{1,4})(?:-(\d{1,4}))?$/;
 const WEIGHT_MAX = 1_000_000;
 const UNREACHABLE = "CLUSTERDOWN the coordinator cannot be reached now";
-
-function rangeOf(word: string): Range | undefined {
-  const match = RANGE.exec(word);
-  if (match === null) return undefined;
-  const start = Number(match[1]);
-  const end = Number(match[2] ?? match[1]);
-  return start <= end && end < SLOT_COUNT ? { start, end } : undefined;
-}
 
 /** The replica set that argument `at` names, by its id or that of one of its nodes. */
 function setArgument(
@@ -53,8 +38,8 @@ function dryRun({ request }: CommandContext): { isDry: boolean; count: number } 
   return { isDry, count: request.count - (isDry ? 1 : 0) };
 }
 
-function textOf(slots: readonly Range[]): string {
-  return slots.map(({ start, end }) => (start === end ? `${start}` : `${start}-${end}`)).join(",");
+function textOf(slots: readonly SlotRange[]): string {
+  return slots.map(rangeText).join(",");
 }
 
 function replyPlan({ reply }: CommandContext, result: MoveReply): void {
@@ -68,12 +53,8 @@ function replyPlan({ reply }: CommandContext, result: MoveReply): void {
     reply.bulkString(source);
     reply.bulkString(destination);
     reply.bulkString(textOf(slots));
-    reply.integer(countOf({ slots }));
+    reply.integer(slotCount(slots));
   }
-}
-
-function countOf({ slots }: Pick<PlannedMove, "slots">): number {
-  return slots.reduce((sum, { start, end }) => sum + end - start + 1, 0);
 }
 
 export function move(context: CommandContext, cluster: ClusterContext): void {
@@ -84,9 +65,9 @@ export function move(context: CommandContext, cluster: ClusterContext): void {
     reply.error(SYNTAX_ERROR);
     return;
   }
-  const ranges: Range[] = [];
+  const ranges: SlotRange[] = [];
   for (let at = 2; at < to; at++) {
-    const range = rangeOf(request.latin1(at));
+    const range = parseRange(request.latin1(at));
     if (range === undefined) {
       reply.error("ERR Invalid or out of range slot");
       return;

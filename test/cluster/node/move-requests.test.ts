@@ -1,5 +1,6 @@
 /** Plans of moves that operators ask for, against documents of a coordinator in memory. */
 import { beforeEach, describe, expect, test } from "bun:test";
+import { slotsOf } from "../../../src/base/slot-ranges.ts";
 import {
   type ReplicaSetDocument,
   replicaSetDocument,
@@ -7,7 +8,6 @@ import {
 import type { MemoryCoordinator } from "../../../src/cluster/coordination/memory-coordinator.ts";
 import { setPath } from "../../../src/cluster/coordination/paths.ts";
 import { MoveRequests } from "../../../src/cluster/node/move-requests.ts";
-import { slotsOf } from "../../../src/cluster/resharding/slot-ranges.ts";
 import { CoordinatedWorld } from "./coordinated-world.ts";
 
 const [FIRST, SECOND, THIRD] = ["1", "2", "3"].map((digit) => digit.repeat(40)) as [

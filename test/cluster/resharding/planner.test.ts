@@ -1,13 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { SLOT_COUNT } from "../../../src/base/slot.ts";
+import { addSlots, rangesOf, removeSlots, slotsOf } from "../../../src/base/slot-ranges.ts";
 import { planMove, planShares } from "../../../src/cluster/resharding/planner.ts";
-import {
-  addSlots,
-  rangesOf,
-  removeSlots,
-  slotsOf,
-} from "../../../src/cluster/resharding/slot-ranges.ts";
 
 const whole = { start: 0, end: SLOT_COUNT - 1 };
 
