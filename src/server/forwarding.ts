@@ -54,7 +54,7 @@ export class Lane {
   open = 0;
   attempts = 0;
   /** To whom it was sent, as the topology had it. */
-  owner = "";
+  owner: TopologySet | undefined = undefined;
   readonly refused: Unit[] = [];
   readonly #waiters: (() => void)[] = [];
 
@@ -154,7 +154,10 @@ export class Forwarding {
     return lane.ended();
   }
 
-  /** Sends a unit to `set` at the end of the turn; while nobody has the slot it is held. REQUIRES: blocker() is undefined; the session has a routing. */
+  /**
+   * Sends a unit to `set` at the end of the turn; while nobody has the slot it is held. REQUIRES: blocker() is undefined;
+   * the session has a routing.
+   */
   send(session: Session, plan: ForwardPlan, set: TopologySet | undefined): void {
     const { lanes } = session.routing!;
     if (plan.isWrite) session.routing!.hasForwardedWrites = true;
@@ -177,14 +180,15 @@ export class Forwarding {
   }
 
   #enlist(lane: Lane): void {
-    lane.owner = this.#ownerOf(lane);
+    lane.owner = this.#parts.topology.value.ownerOf(lane.slot);
     this.#lanes.push(lane);
   }
 
-  /** Who has the lane's slot now, in words that change when that does. */
-  #ownerOf({ slot }: Lane): string {
+  #hasNewOwner({ slot, owner }: Lane): boolean {
     const set = this.#parts.topology.value.ownerOf(slot);
-    return set === undefined ? "" : `${set.id} ${set.epoch} ${set.writer?.id}`;
+    return (
+      set?.id !== owner?.id || set?.epoch !== owner?.epoch || set?.writer?.id !== owner?.writer?.id
+    );
   }
 
   #put(lane: Lane, unit: Unit, set: TopologySet | undefined): void {
@@ -258,7 +262,7 @@ export class Forwarding {
       this.#enlist(lane);
       for (const unit of lane.refused.splice(0)) this.#put(lane, unit, set);
     };
-    if (this.#ownerOf(lane) !== lane.owner) {
+    if (this.#hasNewOwner(lane)) {
       again();
       return;
     }
@@ -270,7 +274,7 @@ export class Forwarding {
     const timer = clock.after(waitMs, goOn);
     // While many slots move, most changes say nothing new of this one.
     const unsubscribe = topology.onChange(() => {
-      if (this.#ownerOf(lane) !== lane.owner) goOn();
+      if (this.#hasNewOwner(lane)) goOn();
     });
   }
 
